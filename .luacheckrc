@@ -1,0 +1,6 @@
+-- What luacheck may take for granted: LuaJIT without 5.2 extensions, and the one global of the host.
+std = "luajit"
+max_line_length = 120
+read_globals = { "host" }
+files["spec/unit"] = { std = "luajit+busted", read_globals = { "host", "fault" } }
+files["policies"] = { std = "luajit" }
