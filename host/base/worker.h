@@ -19,15 +19,16 @@ struct work {
     void (*run)(struct work *);  /* on a worker thread */
     void (*done)(struct work *); /* on the mailbox's thread, exactly once after run */
     atomic_bool cancelled;       /* set by worker_cancel; run looks at it where it can stop early */
-    struct mail mail;            /* the pool's */
-    struct work *next;           /* the pool's */
+    struct mail mail;            /* the pool's, as the rest */
+    struct work *next;
+    struct worker_pool *pool;
 };
 
 /* keep_idle: how many idle threads are kept (0 = 8). The mailbox is borrowed. NULL: err says why. */
 struct worker_pool *worker_pool_create(struct mailbox *, unsigned keep_idle, struct err *);
-/* Loop thread. -1: no thread could be made and none is there; done is not called. */
+/* Loop thread. -1: no idle thread is there and none could be made; done is not called. */
 int worker_submit(struct worker_pool *, struct work *, struct err *);
-/* Only marks; done still comes. Any thread. */
+/* Only marks; done still comes. Any thread, while the work is pending. */
 void worker_cancel(struct work *);
 /* Loop thread. Works submitted whose done was not delivered yet. */
 size_t worker_pool_pending(const struct worker_pool *);
