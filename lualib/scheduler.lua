@@ -1,0 +1,66 @@
+--- The decision core: a pure fold `(state, event) -> effects`. It reads no clock, no file and no random number: what
+-- it knows is in its state and in the event, so the same events give the same effects, byte for byte, anywhere.
+--
+-- What follows is the contract with the host's driver. Units: milliseconds since 1970 (`now` and all points in time),
+-- milliseconds (durations), bytes, whole cores. Numbers are integers; `false` stands for "not known". A job is named
+-- by `job.id`, the integer of its delivery.
+--
+-- EVENTS: `{event = name, now = ms, …}`. `now` never goes back (a smaller one is taken as the last one).
+--
+--   capacity    name = text, total = {cores, mem, disk, gpus = {{uuid = text, mem = bytes}…}},
+--               attempts = n?, hold_time = ms?
+--               What this host has for jobs. The first event of a life (only `snapshot` may stand in for it), and again
+--               whenever it changes. attempts: `job.attempts`, 3 when absent; hold_time: `hold.time`, 30 s when absent.
+--   queue_seen  queue = name, backend = "folder" | "amqp", ready = n | false, others = n | false
+--               A queue that is served, and again whenever a number changes (a look at its depth). Answers `credit`.
+--   queue_gone  queue = name
+--               It was deleted. Its waiting jobs are answered by `done` (code queue_deleted); the host itself stops the
+--               running ones and sends `ended` with the outcome queue_deleted. The name may be seen again: a new life.
+--   received    job = {id, key = text, queue = name, project = text | false, owner = text | false,
+--                      needs = {cores, mem, disk, gpus = count, gpu_mem = bytes a card; 0: the whole card},
+--                      max_duration = ms | false, added = ms, attempt = n, failures = n,
+--                      redelivered = boolean, environment_ready = boolean}
+--               A delivery that we hold, from `delivery` and its message. attempt: the number of the start to come.
+--   started     job = id
+--               `start` was obeyed: its placement is booked, the attempt counts from now on.
+--   not_booked  job = id
+--               `start` was refused by the account. The job waits again; it is not tried before something is released.
+--   progress    job = id, step = text, released = "compute"?
+--               Where a running job is. released: its cores, memory and GPUs are free already (else `ended` says so).
+--   ended       job = id, outcome = {code = text of the closed list, exit = n | false, signal = n | false,
+--                                    retryable = boolean, duration = ms | false, peak = bytes | false}
+--               The attempt is over and its cores, memory and GPUs are released. Also for a waiting job that shall not
+--               start any more (stopped, expired). Answered by done, again, set_aside or hand_back.
+--   settled     job = id, how = "acknowledged" | "again" | "set_aside" | "handed_back" | "lost"
+--               That answer has been carried out and the job's folder is gone: its disk is free, its id is forgotten.
+--   lost        job = id
+--               Its delivery is lost: no answer can be given. A waiting or answered job is forgotten at once; a running
+--               one goes on to its `ended`, is answered as usual (a no-op for the host) and `settled` as "lost".
+--               An id that is not known is no error.
+--   tick        The time asked for by `wake` has come (any other tick is harmless).
+--   drain       Take nothing new: all credit 0, all waiting jobs handed back; running ones go on.
+--   resume      The end of `drain`.
+--   snapshot    state = what export() gave: replaces the whole state. The first line of a trace is one.
+--
+-- EFFECTS: `{effect = name, …}`, in the order in which they are to be carried out.
+--
+--   credit      queue = name, n = count, priority = n
+--               Hold at most n deliveries of that queue; sent when a number changes. What counts as held: `received`,
+--               and not yet answered by one of the four below. Less than are held now: take no more, keep what there is.
+--   start       job = id, placement = {cores, mem, disk, gpus = {uuid…}, gpu_mem = bytes a card; 0: whole cards}
+--               Book and run. Answered by `started` or `not_booked`.
+--   done        job, attempt, failures, code, reason                 acknowledge: it is over
+--   again       job, attempt, failures, code, reason, delay = ms     to the queue's tail after `delay`, which the host waits
+--   set_aside   job, attempt, failures, code, reason                 out of the way, with its reason, for a person
+--   hand_back   job, attempt, failures, code, reason                 to its old place, for anybody
+--               The four answers; each is answered by `settled` or `lost`. attempt and failures are what the delivery's
+--               answer takes (`delivery:again{attempt, failures}`); attempt does not count a start that never was.
+--               code: the outcome's code, or never_fits, drained, queue_deleted, hold_time, attempts_used, policy.
+--               reason: a sentence for people.
+--   wake        at = ms
+--               Send `tick` at that time. A new wake replaces the old one.
+--
+-- NOTES: the second result of step(): `{note = "policy", policy = name, job = id | false, error = text}` for each
+-- policy answer that was nonsense (that entry is dropped) or an error (the built-in policy decided instead).
+--
+-- `step` raises on what the contract forbids: an unknown event, an unknown job, a second answer.
