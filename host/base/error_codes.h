@@ -30,6 +30,7 @@
     X(ERR_FILE_NOT_REGULAR, "file.not_regular", false)                                                             \
     X(ERR_FILE_TOO_BIG, "file.too_big", false)                                                                     \
     X(ERR_FILE_GONE, "file.gone", false)                                                                           \
+    X(ERR_FILE_BAD_NAME, "file.bad_name", false)                                                                   \
     X(ERR_FILE_IO, "file.io", true)                                                                                \
     /* archives */                                                                                                 \
     X(ERR_ARCHIVE_UNSAFE_ENTRY, "archive.unsafe_entry", false)                                                     \
@@ -47,6 +48,7 @@
     X(ERR_PROCESS_OUTPUT, "process.output", false)                                                                 \
     X(ERR_PROCESS_USER, "process.user", false)                                                                     \
     X(ERR_PROCESS_EXEC, "process.exec", false)                                                                     \
+    X(ERR_PROCESS_ALIVE, "process.alive", true)                                                                    \
     /* bookings: the first thing that is missing */                                                                \
     X(ERR_ACCOUNT_CORES, "account.cores", true)                                                                    \
     X(ERR_ACCOUNT_MEMORY, "account.memory", true)                                                                  \
