@@ -12,6 +12,7 @@
     X(json)                                                                                                  \
     X(log)                                                                                                   \
     X(random)                                                                                                \
+    X(system)                                                                                                \
     X(task)                                                                                                  \
     X(time)
 
