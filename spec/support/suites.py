@@ -49,7 +49,7 @@ class Case:
     name: str
     state: str  # passed, failed, skipped
     seconds: float = 0.0
-    reason: str = ""
+    reason: str = ""  # why it was skipped, or what its report says about the failure
 
 
 @dataclass
@@ -92,9 +92,21 @@ def stop(number, _frame):
     os._exit(128 + number)
 
 
+def indented(text):
+    return "\n".join("    " + line for line in text.splitlines() if line.strip())
+
+
 def last_lines(path, count=SHOWN_LINES):
     lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-    return "\n".join("    " + line for line in lines[-count:])
+    return indented("\n".join(lines[-count:]))
+
+
+def build_errors(log):
+    """The lines of a build's log that say what is wrong, or its end when none does."""
+    lines = log.read_text(errors="replace").splitlines()
+    wrong = [line for line in lines if re.search(r"\berror\b|undefined reference|CMake Error", line, re.IGNORECASE)
+             and " -c " not in line]
+    return "\n".join("    " + line for line in wrong[:SHOWN_LINES]) or last_lines(log)
 
 
 def run_logged(command, log, env=None, limit=None):
@@ -137,7 +149,9 @@ def case_of(suite, job_name, element):
     problem = next((child for tag in ("failure", "error") if (child := element.find(tag)) is not None), None)
     skipped = element.find("skipped")
     if problem is not None:
-        return Case(suite, f"{where}: {name}", "failed", float(element.get("time") or 0))
+        # pytest's log shows more than its report
+        text = "" if suite == "system" else "\n".join(filter(None, (problem.get("message"), problem.text)))
+        return Case(suite, f"{where}: {name}", "failed", float(element.get("time") or 0), text.strip())
     if skipped is not None:
         reason = skipped.get("message") or (skipped.text or "").strip()
         return Case(suite, f"{where}: {name}", "skipped", 0.0, reason.splitlines()[0] if reason else "")
@@ -212,15 +226,15 @@ def arm64_jobs(sysroot):
             yield job
 
 
-def system_jobs(filter_text):
+def system_jobs(filters):
     python = setup("python", "specs")
     if python is None:
         raise RuntimeError(f"the Python environment of the specs is missing: {setup_failure('python', 'specs')}")
     job = Job("system", "pytest", [], limit=SYSTEM_LIMIT)
     job.command = [python, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-rs", "--durations=5",
                    "-n", 2 * min(CORES, 4), f"--junitxml={job.xml}", "spec/system"]
-    if filter_text:
-        job.command += ["-k", filter_text]
+    if filters:
+        job.command += ["-k", " or ".join(filters)]
     job.env = {
         "MOONRUNNER": str(BUILD / "asan/bin/moonrunner"),
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -244,16 +258,16 @@ def lint_jobs():
         yield Job("lint", name, command, report=False)
 
 
-def jobs_of(suite, filter_text, sysroot):
+def jobs_of(suite, filters, sysroot):
     if suite == "system":
-        return list(system_jobs(filter_text))
+        return list(system_jobs(filters))
     if suite == "arm64":
         jobs = arm64_jobs(sysroot)
     elif suite == "lint":
         jobs = lint_jobs()
     else:
         jobs = {"c": c_jobs, "threads": c_jobs, "lua": lua_jobs}[suite](suite, BUILD / BUILD_OF[suite])
-    return [job for job in jobs if filter_text in job.name]
+    return [job for job in jobs if not filters or any(text in job.name for text in filters)]
 
 
 # --- running ----------------------------------------------------------------------------------------------------
@@ -264,13 +278,13 @@ def build(preset, env):
     log.unlink(missing_ok=True)
     for command in (["cmake", "--preset", preset], ["cmake", "--build", "--preset", preset]):
         if run_logged(command, log, env) != 0:
-            return f"the {preset} build failed; {log.relative_to(ROOT)} ends with\n{last_lines(log)}"
+            return f"the {preset} build failed; {log.relative_to(ROOT)} says\n{build_errors(log)}"
     return None
 
 
 class Run:
     def __init__(self, wanted):
-        self.wanted = wanted  # suite -> filter
+        self.wanted = wanted  # suite -> texts, one of which a name must hold; none: all
         self.cases = {suite: [] for suite in wanted}
         self.began = {}
         self.open_jobs = {}
@@ -295,10 +309,12 @@ class Run:
 
     def job_done(self, job):
         cases = run_job(job)
-        failed = [case.name for case in cases if case.state == "failed"]
+        failed = [case for case in cases if case.state == "failed"]
         if failed:
-            listed = "\n".join(f"FAILED {job.suite}: {name}" for name in failed)
-            SCREEN.say(f"{listed}\n{last_lines(job.log)}\n    (whole log: {job.log.relative_to(ROOT)})")
+            told = [f"FAILED {case.suite}: {case.name}\n{indented(case.reason)}".rstrip() for case in failed]
+            logged = last_lines(job.log)
+            told += [logged, f"    (whole log: {job.log.relative_to(ROOT)})"] if logged else []
+            SCREEN.say("\n".join(told))
         with self.lock:
             self.cases[job.suite] += cases
             self.open_jobs[job.suite] -= 1
@@ -391,7 +407,9 @@ def main():
         suite, _, filter_text = word.partition(":")
         if suite not in SUITES:
             sys.exit(f"there is no suite {suite!r}; there are: {' '.join(SUITES)}")
-        wanted[suite] = filter_text
+        wanted.setdefault(suite, [])
+        if filter_text:
+            wanted[suite].append(filter_text)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     run = Run(wanted)
