@@ -6,12 +6,16 @@
 #include <lua.h>
 
 #define HOST_DOORS(X)                                                                                        \
+    X(console)                                                                                               \
     X(digest)                                                                                                \
+    X(environment)                                                                                           \
     X(errors)                                                                                                \
     X(file)                                                                                                  \
     X(json)                                                                                                  \
     X(log)                                                                                                   \
+    X(quantity)                                                                                              \
     X(random)                                                                                                \
+    X(signal)                                                                                                \
     X(system)                                                                                                \
     X(task)                                                                                                  \
     X(time)

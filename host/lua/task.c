@@ -205,6 +205,19 @@ const char *task_name(const struct task *task)
     return task->name;
 }
 
+struct task *task_parent(const struct task *task)
+{
+    return task->parent;
+}
+
+#ifdef MOONRUNNER_FAULTS
+void engine_watch_waits(struct engine *engine, void (*fn)(struct task *, void *), void *arg)
+{
+    engine->watch = fn;
+    engine->watch_arg = arg;
+}
+#endif
+
 struct traceback_call {
     struct task *task;
     const char *message;
@@ -380,6 +393,10 @@ static void task_resume(struct task *task)
         task_overran(task, &err);
     } else if (status == LUA_YIELD && task->pending != NULL) {
         task->state = TASK_WAITING;
+#ifdef MOONRUNNER_FAULTS
+        if (engine->watch != NULL)
+            engine->watch(task, engine->watch_arg);
+#endif
     } else if (status == LUA_YIELD) {
         task->noted_error = NULL;
         err_set(&err, ERR_TASK_RAISED, "the task yielded without a request");

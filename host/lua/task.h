@@ -54,6 +54,7 @@ struct task *task_start(struct engine *, lua_State *L, int nargs, const struct t
 struct task *task_current(lua_State *L);
 /* For messages and logs. */
 const char *task_name(const struct task *);
+struct task *task_parent(const struct task *);
 /* Sticky, idempotent; cancels the pending request, whose completion resumes the task later with nil, err.
  * Safe from inside the task itself. */
 void task_cancel(struct task *, const struct err *why);
@@ -94,5 +95,10 @@ void task_on_end(struct task *,
  * that the same value ends the task after somebody has caught it and raised it again. For message handlers.
  */
 void task_note_error(lua_State *L, int index);
+
+#ifdef MOONRUNNER_FAULTS
+/* For tests: fn is called whenever a task has begun to wait; it may cancel tasks. NULL: nobody watches. */
+void engine_watch_waits(struct engine *, void (*fn)(struct task *, void *), void *arg);
+#endif
 
 #endif

@@ -64,6 +64,10 @@ struct engine {
     uv_timer_t deadline_timer; /* armed for the earliest deadline */
     uint64_t armed_at;         /* UINT64_MAX: not armed */
     int open_handles;
+#ifdef MOONRUNNER_FAULTS
+    void (*watch)(struct task *, void *); /* NULL: nobody watches the waits */
+    void *watch_arg;
+#endif
 };
 
 /* task.c: appends the task to the ready queue; it runs in the next turn. */
@@ -71,8 +75,8 @@ void task_make_ready(struct task *);
 
 /* request.c: asks for an early end, once. */
 void request_cancel(struct request *);
-/* request.c: pushes the results of the task's complete request on its coroutine (not when the task is doomed), releases
- * the request, and returns how many results there are. */
+/* request.c: pushes the results of the task's complete request on its coroutine (not when the task is
+ * doomed), releases the request, and returns how many results there are. */
 int request_finish(struct task *);
 
 /* task_deadline.c */
