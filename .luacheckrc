@@ -2,5 +2,7 @@
 std = "luajit"
 max_line_length = 120
 read_globals = { "host" }
-files["spec/unit"] = { std = "luajit+busted", read_globals = { "host", "fault" } }
+files["spec/unit"] = {
+  std = "luajit+busted", read_globals = { "host", "fault", "engine_run", "cancel_at_each_yield" }
+}
 files["policies"] = { std = "luajit" }

@@ -6,6 +6,7 @@
 #include <lua.h>
 
 #define HOST_DOORS(X)                                                                                        \
+    X(account)                                                                                               \
     X(console)                                                                                               \
     X(digest)                                                                                                \
     X(environment)                                                                                           \
@@ -13,8 +14,11 @@
     X(file)                                                                                                  \
     X(json)                                                                                                  \
     X(log)                                                                                                   \
+    X(options)                                                                                               \
+    X(process)                                                                                               \
     X(quantity)                                                                                              \
     X(random)                                                                                                \
+    X(scheduler)                                                                                             \
     X(signal)                                                                                                \
     X(system)                                                                                                \
     X(task)                                                                                                  \

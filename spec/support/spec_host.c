@@ -20,6 +20,7 @@
 #include "base/worker.h"
 #include "lua/host.h"
 #include "lua/task.h"
+#include "process/process.h"
 #include "spec_host.h"
 
 struct spec_host {
@@ -89,6 +90,9 @@ static void set_up(struct spec_host *spec, const char *home)
     spec->host.workers = worker_pool_create(&spec->mailbox, 0, &err);
     if (spec->host.workers == NULL)
         fatal("workers", err.message);
+    spec->host.supervisor = supervisor_create(&spec->loop, spec->host.workers, &err);
+    if (spec->host.supervisor == NULL)
+        fatal("supervisor", err.message);
     spec->host.engine = engine_create(spec->L, &spec->loop, &(struct engine_limits){0}, &err);
     if (spec->host.engine == NULL)
         fatal("engine", err.message);
@@ -132,29 +136,30 @@ static void run(struct spec_host *spec)
     if (root == NULL)
         fatal("task", err.message);
     task_on_end(root, root_ended, spec);
-    while (!spec->ended)
+    while (!spec->ended || supervisor_count(spec->host.supervisor) > 0)
         uv_run(&spec->loop, UV_RUN_ONCE);
 }
 
-static int nothing_left(struct spec_host *spec, size_t files_before)
+static bool nothing_is_left(struct spec_host *spec, size_t files_before)
 {
     struct engine_counts counts = engine_count(spec->host.engine);
     lua_gc(spec->L, LUA_GCCOLLECT, 0);
     lua_gc(spec->L, LUA_GCCOLLECT, 0);
     size_t files = spec_open_files(), children = spec_children();
     if (counts.tasks + counts.requests + counts.ready + children == 0 && files == files_before)
-        return 0;
+        return true;
     fprintf(
         stderr,
         "spec-host: left at the end: %zu tasks, %zu requests, %zu children, %zu open files (%zu before)\n",
         counts.tasks, counts.requests, children, files, files_before);
-    return 1;
+    return false;
 }
 
 static void tear_down(struct spec_host *spec)
 {
     while (worker_pool_pending(spec->host.workers) > 0)
         uv_run(&spec->loop, UV_RUN_ONCE);
+    supervisor_destroy(spec->host.supervisor);
     worker_pool_destroy(spec->host.workers);
     mailbox_close(&spec->mailbox);
     mailbox_drain(&spec->mailbox);
@@ -174,11 +179,16 @@ int main(int argc, char **argv)
     home = home != NULL ? home : ".";
     set_up(&spec, home);
     set_globals(spec.L, argc, argv, home);
+    uv_run(&spec.loop, UV_RUN_NOWAIT); /* the loop opens what it needs for itself */
     size_t files_before = spec_open_files();
     run(&spec);
     fflush(stdout);
-    int failures = spec.failures + nothing_left(&spec, files_before);
-    if (failures == 0)
-        tear_down(&spec);
+    bool clean = nothing_is_left(&spec, files_before);
+    int failures = spec.failures + (clean ? 0 : 1);
+    if (!clean) {
+        fflush(NULL);
+        _exit(failures > 125 ? 125 : failures); /* what is left would only be reported once more */
+    }
+    tear_down(&spec);
     return failures > 125 ? 125 : failures;
 }

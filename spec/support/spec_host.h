@@ -10,7 +10,7 @@ size_t spec_open_files(void);
 /* Children of this process that nobody has reaped. */
 size_t spec_children(void);
 
-/* spec_host_tools.c: sets the globals `fault`, `engine_run` and `cancel_at_each_wait`. */
+/* spec_host_tools.c: sets the globals `fault`, `engine_run` and `cancel_at_each_yield`. */
 void spec_tools_open(lua_State *L);
 
 #endif

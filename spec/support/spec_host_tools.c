@@ -2,7 +2,7 @@
  *
  *     fault.arm(name, nth)   fault.reset()   fault.names() -> {name…}       points of base/fault.h
  *     engine_run{source = text, slice = ms?, sandbox = true?} -> {failed, code, message, traceback, results =
- * {text…}} runs a chunk as the only task of a state and a loop of its own, to its end cancel_at_each_wait(f,
+ * {text…}} runs a chunk as the only task of a state and a loop of its own, to its end cancel_at_each_yield(f,
  * after?) -> n runs f in a task of its own again and again, and cancels it when it (or a child) begins its
  * first wait, its second, … until it ends before that. Each time nothing may be left. after(k, results…)
  * looks at more. */
@@ -131,7 +131,7 @@ static int tools_engine_run(lua_State *L)
     return 1;
 }
 
-/* --- cancel_at_each_wait
+/* --- cancel_at_each_yield
  * ----------------------------------------------------------------------------------------- */
 
 static struct {
@@ -229,5 +229,5 @@ void spec_tools_open(lua_State *L)
     lua_pushcfunction(L, tools_stop_cancelling);
     lua_pushcfunction(L, tools_what_is_there);
     lua_call(L, 3, 1);
-    lua_setglobal(L, "cancel_at_each_wait");
+    lua_setglobal(L, "cancel_at_each_yield");
 }

@@ -117,7 +117,7 @@ describe("a scope", function()
   end)
 
   it("leaves nothing when it is cancelled, wherever it waits", function()
-    local n = cancel_at_each_wait(function()
+    local n = cancel_at_each_yield(function()
       return scope.run(function(s)
         local a = s:start(function()
           host.time.sleep(1)

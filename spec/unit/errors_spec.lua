@@ -1,0 +1,53 @@
+-- errors.lua: errors as values.
+
+local errors = require("errors")
+
+describe("an error", function()
+  it("carries a code of the list, a sentence, and whether it may pass by itself", function()
+    local err = errors.new("file.full", "no room for x")
+    assert.equal("file.full", err.code)
+    assert.equal("no room for x", err.message)
+    assert.is_true(err.retryable)
+    assert.is_false(errors.new("file.exists", "x").retryable)
+    assert.equal("file.full: no room for x", tostring(err))
+  end)
+
+  it("takes more fields, which win over the list", function()
+    local err = errors.new("file.full", "no room", { retryable = false, need = 5 })
+    assert.is_false(err.retryable)
+    assert.equal(5, err.need)
+  end)
+
+  it("with a code that is in no list is a mistake of the one who makes it", function()
+    local ok, message = pcall(function()
+      return { errors.new("file.ful", "no room") }
+    end)
+    assert.is_false(ok)
+    assert.matches("errors_spec.lua:%d+: .*no code file.ful", message)
+  end)
+
+  it("wrapped says more and stays the same failure", function()
+    local inner = errors.new("file.full", "no room", { need = 5 })
+    local outer = errors.wrap(inner, "queue q")
+    assert.equal("queue q: no room", outer.message)
+    assert.equal("file.full", outer.code)
+    assert.is_true(outer.retryable)
+    assert.equal(5, outer.need)
+    assert.equal(inner, outer.cause)
+    assert.equal("no room", inner.message)
+    assert.equal("file.full: queue q: no room", tostring(outer))
+  end)
+
+  it("is recognised by its code alone, and nothing else is", function()
+    assert.is_true(errors.is(errors.new("file.full", "x"), "file.full"))
+    assert.is_false(errors.is(errors.new("file.full", "x"), "file.io"))
+    assert.is_false(errors.is("file.full", "file.full"))
+    assert.is_false(errors.is(nil, "file.full"))
+  end)
+
+  it("from C looks the same as one from Lua", function()
+    local _, err = host.json.check("{", 10)
+    assert.equal(getmetatable(errors.new("internal", "x")), getmetatable(err))
+    assert.is_true(errors.is(err, "json.invalid"))
+  end)
+end)
