@@ -63,6 +63,7 @@
     /* queues and stores */                                                                                        \
     X(ERR_QUEUE_GONE, "queue.gone", false)                                                                         \
     X(ERR_QUEUE_LOST, "queue.lost", false)                                                                         \
+    X(ERR_QUEUE_NAME, "queue.name", false)                                                                         \
     X(ERR_STORE_NOT_FOUND, "store.not_found", false)                                                               \
     X(ERR_STORE_CHANGED, "store.changed", true)                                                                    \
     X(ERR_STORE_DENIED, "store.denied", false)                                                                     \
