@@ -1,0 +1,141 @@
+-- Serves the queues of one backend: finds them, looks at their depth, and claims as many deliveries as the fold allows.
+local errors = require "errors"
+
+local intake = {}
+
+local Intake = {}
+Intake.__index = Intake
+
+local LOOK_EVERY = 1000 -- ms: the watch is only a hint
+
+--- An intake over an open backend (lualib/README.md).
+---@param backend table
+---@param listener {received: fun(delivery: table), event: fun(event: table)}
+function intake.new(backend, listener)
+  return setmetatable({
+    backend = backend, listener = listener, queues = {}, names = {}, credits = {}, held = {},
+    looks = host.task.channel(), look_pending = false,
+  }, Intake)
+end
+
+--- Asks for a look at all queues soon. Never waits.
+function Intake:look()
+  if not self.look_pending then
+    self.look_pending = true
+    self.looks:send(true)
+  end
+end
+
+--- At most `n` deliveries of that queue are to be held from now on.
+function Intake:set_credit(name, n)
+  self.credits[name] = n
+  self:look()
+end
+
+--- One delivery of that queue is answered, or is about to be: there is room for another.
+function Intake:answered(name)
+  self.held[name] = self.held[name] - 1
+  self:look()
+end
+
+local function open_new_queues(self)
+  local names, err = self.backend:names()
+  if not names then
+    host.log("warning", "queue.failed", { error = tostring(err) })
+    return
+  end
+  for _, name in ipairs(names) do
+    if not self.queues[name] then
+      local queue
+      queue, err = self.backend:open(name)
+      if queue then
+        self.queues[name], self.held[name] = { queue = queue }, self.held[name] or 0
+        self.names[#self.names + 1] = name
+        host.log("info", "queue.opened", { queue = name })
+      else
+        host.log("warning", "queue.failed", { queue = name, error = tostring(err) })
+      end
+    end
+  end
+end
+
+local function forget(self, name)
+  self.queues[name].queue:close()
+  self.queues[name], self.credits[name] = nil, nil
+  for index, known in ipairs(self.names) do
+    if known == name then
+      table.remove(self.names, index)
+      break
+    end
+  end
+  host.log("info", "queue.gone", { queue = name })
+  self.listener.event({ event = "queue_gone", queue = name })
+end
+
+-- Tells the fold of a queue when a number has changed.
+local function report_depth(self, name, served)
+  local depth, err = served.queue:depth()
+  if not depth then
+    return nil, err
+  end
+  if depth.ready ~= served.ready or depth.others ~= served.others then
+    served.ready, served.others = depth.ready, depth.others
+    self.listener.event({
+      event = "queue_seen", queue = name, backend = served.queue.backend, ready = depth.ready, others = depth.others,
+    })
+  end
+  return true
+end
+
+-- One turn of one queue: at most one claim, so that no queue keeps the others waiting. true: it may have more.
+local function serve_queue(self, name)
+  local served = self.queues[name]
+  if served.queue:gone() then
+    forget(self, name)
+    return false
+  end
+  local claimed, err = report_depth(self, name, served)
+  if claimed and self.held[name] < (self.credits[name] or 0) then
+    claimed, err = served.queue:claim()
+    if claimed then
+      self.held[name] = self.held[name] + 1
+      self.listener.received(claimed)
+      return true
+    end
+  end
+  if claimed == nil and not errors.is(err, "queue.gone") and not errors.is(err, "task.cancelled") then
+    host.log("warning", "queue.failed", { queue = name, error = tostring(err) })
+  end
+  return false
+end
+
+local function serve_all(self)
+  open_new_queues(self)
+  local claimed
+  repeat
+    claimed = false
+    for _, name in ipairs({ unpack(self.names) }) do
+      claimed = self.queues[name] and serve_queue(self, name) or claimed
+    end
+  until not claimed or not host.task.check()
+end
+
+--- Serves until the task is cancelled; closes the queues then. Waits.
+function Intake:serve()
+  host.task.start(function()
+    while self.backend:wait(LOOK_EVERY) ~= nil do
+      self:look()
+    end
+  end)
+  self:look()
+  while self.looks:receive() do
+    self.look_pending = false
+    serve_all(self)
+  end
+  for _, name in ipairs(self.names) do
+    self.queues[name].queue:close()
+  end
+  return true
+end
+
+return intake

@@ -1,0 +1,82 @@
+-- A job's life on this host: from its message to its outcome, whatever its script does.
+local errors = require "errors"
+local job_module = require "job"
+local message = require "studioml.message"
+local outcome = require "outcome"
+
+local job_task = {}
+
+--- Reads a delivery's message.
+---@return table|nil job
+---@return table|nil err why it is refused
+function job_task.understand(delivery, context)
+  if not delivery.body then
+    return nil, delivery.problem
+  end
+  local options = context.options
+  local parsed, err = message.parse(delivery.body, {
+    cores = options["job.default-cpus"], mem = options["job.default-ram"], disk = options["job.default-hdd"],
+  })
+  if not parsed then
+    return nil, err
+  end
+  return job_module.new(delivery, parsed, context)
+end
+
+--- The outcome `expired` for the fold, when the job's lifetime is over before it started; else nil.
+function job_task.expired(job)
+  local lifetime = job.message.lifetime
+  if lifetime and (job.message.added or job.delivery.added) + lifetime < host.time.wall() then
+    job.outcome = outcome.new("expired",
+      ("its lifetime of %s was over before it started"):format(host.quantity.format_duration(lifetime)))
+    return job_task.event_outcome(job.outcome)
+  end
+end
+
+--- What the fold is told of an outcome: no sentence, for that may hold what is nobody's business in a trace.
+function job_task.event_outcome(ended)
+  return {
+    code = ended.code, exit = ended.exit, signal = ended.signal, retryable = ended.retryable,
+    duration = ended.duration, peak = ended.peak,
+  }
+end
+
+-- The script's task: everything that a script can do wrong ends it and nothing else.
+local function call_script(job)
+  local script = job.context.scripts.handle_job
+  return script(job)
+end
+
+local function outcome_of_script(job, results, err)
+  if outcome.is_outcome(results) then
+    return results
+  elseif job.interrupted then
+    return job.interrupted
+  elseif err then
+    return outcome.new("script_failed", err.message)
+  end
+  return outcome.new("script_failed",
+    ("scripts/handle_job.lua returned %s, should be an outcome"):format(type(results)))
+end
+
+--- Runs a booked job to its outcome, which stands in `job.outcome` afterwards. Never fails. Waits.
+function job_task.run(job)
+  host.task.set_fields({ key = job.key, queue = job.queue, attempt = job.attempt })
+  host.log("info", "job.started", { cores = job.placement.cores, mem = job.placement.mem })
+  job.task = host.task.start(call_script, job)
+  if job.interrupted then
+    job.task:cancel(errors.new("task.cancelled", job.interrupted.sentence))
+  end
+  local results, err = job.task:join()
+  job.outcome = outcome_of_script(job, results, err)
+  host.log(job.outcome.code == "succeeded" and "info" or "warning", "job.ended",
+    { outcome = job.outcome.code, sentence = job.outcome.sentence, duration = job.outcome.duration or nil,
+      peak = job.outcome.peak or nil })
+end
+
+--- Ends a job that runs, for the second signal or a failed core.
+function job_task.interrupt(job)
+  job:interrupt(outcome.new("interrupted", "the runner was told to stop"))
+end
+
+return job_task
