@@ -1,0 +1,40 @@
+-- host.quantity: the door; the parsers are tested in spec/c/test_base_quantity.c.
+
+describe("host.quantity", function()
+  it("reads byte strings, and takes whole numbers as bytes", function()
+    assert.equal(2000000000, host.quantity.parse_bytes("2gb"))
+    assert.equal(2 ^ 31, host.quantity.parse_bytes("2 GiB"))
+    assert.equal(512, host.quantity.parse_bytes(512))
+    assert.equal(0, host.quantity.parse_bytes(0))
+  end)
+
+  it("says what is wrong with any other", function()
+    local bytes, err = host.quantity.parse_bytes("2 apples")
+    assert.is_nil(bytes)
+    assert.equal("bytes.invalid", err.code)
+    assert.matches("its unit is unknown", err.message, 1, true)
+    for _, wrong in ipairs({ -1, 1.5, 0 / 0, 1 / 0, 2 ^ 60 }) do
+      assert.equal("bytes.invalid", select(2, host.quantity.parse_bytes(wrong)).code)
+    end
+    assert.has_error(function() host.quantity.parse_bytes(nil) end)
+    assert.has_error(function() host.quantity.parse_bytes({}) end)
+  end)
+
+  it("reads durations as milliseconds", function()
+    assert.equal(5400000, host.quantity.parse_duration("1h30m"))
+    assert.equal(5400000, host.quantity.parse_duration("1H30M"))
+    assert.equal(-600000, host.quantity.parse_duration("-10m"))
+    local ms, err = host.quantity.parse_duration("5 minutes")
+    assert.is_nil(ms)
+    assert.equal("duration.invalid", err.code)
+    assert.matches('"5 minutes" is no duration', err.message, 1, true)
+  end)
+
+  it("shows both to people", function()
+    assert.equal("1.5 GiB", host.quantity.format_bytes(1.5 * 2 ^ 30))
+    assert.equal("12.3 s", host.quantity.format_duration(12345))
+    assert.equal("3 h 12 min", host.quantity.format_duration(11520000))
+    assert.has_error(function() host.quantity.format_bytes(-1) end)
+    assert.has_error(function() host.quantity.format_duration(0 / 0) end)
+  end)
+end)
