@@ -142,14 +142,14 @@ static void clear(struct value *value)
     *value = (struct value){0};
 }
 
-/* The `n`th of the choices a|b|c begins here? */
+/* Is `text` one of a|b|c? */
 static bool is_choice(const char *choices, const char *text)
 {
     size_t length = strlen(text);
     for (const char *c = choices; c; c = strchr(c, '|')) {
         c += *c == '|';
-        if (strncmp(c, text, length) == 0 && (c[length] == '|' || c[length] == '\0'))
-            return length > 0;
+        if (strcspn(c, "|") == length && strncmp(c, text, length) == 0)
+            return true;
     }
     return false;
 }

@@ -32,12 +32,14 @@ enum err_code err_code_find(const char *name);
 bool err_code_retryable(enum err_code code);
 
 /* Fills err (may be NULL) and returns -1. Too long a text is cut at a whole UTF-8 character. Any thread. */
-int err_set(struct err *err, enum err_code code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int err_set(struct err *err, enum err_code code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* The same for a failed system call on a file: the code follows from `sys` (ENOENT file.not_found, EEXIST
  * file.exists, EACCES EPERM EROFS file.denied, ENOSPC EDQUOT file.full, ENOTEMPTY file.not_empty, ENOTDIR
  * file.not_directory, ELOOP EISDIR file.not_regular, EWOULDBLOCK file.locked, ENOMEM memory.exhausted, else
- * file.io), and the errno's text is appended: "claims/x: No such file or directory". Returns -1. Any thread. */
+ * file.io), and the errno's text is appended: "claims/x: No such file or directory". Returns -1. Any thread.
+ */
 int err_set_file(struct err *err, int sys, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* Puts "TEXT: " before the message of a set error; the code stays. Returns -1. Any thread. */

@@ -1,4 +1,5 @@
-/* Log lines: one JSON object a line, or a human form on a terminal; events from the closed list, values as fields.
+/* Log lines: one JSON object a line, or a human form on a terminal; events from the closed list, values as
+ * fields.
  *
  * {"time":"2026-11-24T15:38:02.123Z","level":"info","event":"job.started","key":"e1","attempt":1}
  * Any thread; one write(2) a line. No secret may ever be passed as a value. */
@@ -47,13 +48,14 @@ enum log_event log_event_find(const char *name); /* LOG_EVENT_COUNT: not in the 
 int log_level_find(const char *name);
 void log_write(enum log_level level, enum log_event event, const struct log_field *fields, size_t n);
 /* Shorthands for C callers: log_info(EVENT_X, LOG_T("key", key), LOG_I("attempt", 1)); */
-#define LOG_T(NAME, TEXT) ((struct log_field){.name = (NAME), .kind = LOG_TEXT, .text = (TEXT), .size = (size_t)-1})
+#define LOG_T(NAME, TEXT)                                                                                    \
+    ((struct log_field){.name = (NAME), .kind = LOG_TEXT, .text = (TEXT), .size = (size_t)-1})
 #define LOG_I(NAME, VALUE) ((struct log_field){.name = (NAME), .kind = LOG_INTEGER, .integer = (VALUE)})
-#define log_line(LEVEL, EVENT, ...)                                                                                \
-    log_write((LEVEL), (EVENT), (struct log_field[]){__VA_ARGS__},                                                 \
+#define log_line(LEVEL, EVENT, ...)                                                                          \
+    log_write((LEVEL), (EVENT), (struct log_field[]){__VA_ARGS__},                                           \
               sizeof((struct log_field[]){__VA_ARGS__}) / sizeof(struct log_field))
 /* Formats one line with its newline into out (exposed for tests). -1: out of memory. */
-int log_format(struct buffer *out, enum log_form form, int64_t wall_ms, enum log_level level, enum log_event event,
-               const struct log_field *fields, size_t n);
+int log_format(struct buffer *out, enum log_form form, int64_t wall_ms, enum log_level level,
+               enum log_event event, const struct log_field *fields, size_t n);
 
 #endif

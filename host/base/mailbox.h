@@ -26,10 +26,11 @@ struct mailbox {
 
 /* `wake` is called by the poster when the box was empty (uv_async_send): thread-safe, never blocking. */
 int mailbox_init(struct mailbox *, void (*wake)(void *), void *arg, struct err *);
-/* Any thread. Never blocks, never fails; order is kept per poster. false: the box is closed, the mail stays yours. */
+/* Any thread. Never blocks, never fails; order is kept per poster. false: the box is closed, the mail stays
+ * yours. */
 bool mailbox_post(struct mailbox *, struct mail *);
-/* Reader only. Delivers what was there at entry, in order; what deliver() posts waits for the next turn (task.h,
- * invariant 3). Returns how many; when more came meanwhile, `wake` has been called again. */
+/* Reader only. Delivers what was there at entry, in order; what deliver() posts waits for the next turn
+ * (task.h, invariant 3). Returns how many; when more came meanwhile, `wake` has been called again. */
 size_t mailbox_drain(struct mailbox *);
 /* Reader only. After it every post returns false; what is inside is delivered by one last drain. */
 void mailbox_close(struct mailbox *);

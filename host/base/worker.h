@@ -1,7 +1,7 @@
 /* A pool of threads for calls that block; finished work comes back through a mailbox.
  *
- * Work that has started has a thread of its own at once (idle threads are reused): two works that talk through a
- * pipe can therefore never wait for each other's thread. */
+ * Work that has started has a thread of its own at once (idle threads are reused): two works that talk
+ * through a pipe can therefore never wait for each other's thread. */
 #ifndef MOONRUNNER_BASE_WORKER_H
 #define MOONRUNNER_BASE_WORKER_H
 
@@ -13,8 +13,8 @@
 
 struct worker_pool;
 
-/* Embedded in what is to be done. The submitter fills run, done and sets cancelled to false; it must not touch the
- * rest of the enclosing object between worker_submit and done. */
+/* Embedded in what is to be done. The submitter fills run, done and sets cancelled to false; it must not
+ * touch the rest of the enclosing object between worker_submit and done. */
 struct work {
     void (*run)(struct work *);  /* on a worker thread */
     void (*done)(struct work *); /* on the mailbox's thread, exactly once after run */

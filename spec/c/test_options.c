@@ -360,6 +360,16 @@ static void the_wrong_kind_of_value_is_an_error(void **state)
     must_fail(w, "config: /x\n", NO_ARGUMENTS, "@:1: config: can not be set in the file that it names\n");
 }
 
+static void a_choice_is_one_of_the_words_and_no_part_of_them(void **state)
+{
+    struct world *w = *state;
+    static const char *const wrong[] = {"jso", "jsonn", "auto|json", "|", "JSON", "son"};
+    must_load(w, NULL, ARGUMENTS("--form", "human"));
+    assert_string_equal(options_text(w->options, "form"), "human");
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_false(load(w, NULL, ARGUMENTS("--form", wrong[i])));
+}
+
 static void anchors_and_aliases_are_refused_clearly(void **state)
 {
     struct world *w = *state;
@@ -560,6 +570,7 @@ int main(void)
         TEST(every_error_is_reported_at_once_with_file_and_line),
         TEST(a_name_given_twice_in_the_file_is_an_error_however_it_is_spelt),
         TEST(the_wrong_kind_of_value_is_an_error),
+        TEST(a_choice_is_one_of_the_words_and_no_part_of_them),
         TEST(anchors_and_aliases_are_refused_clearly),
         TEST(an_error_of_syntax_names_its_line),
         TEST(no_depth_of_nesting_hurts),
