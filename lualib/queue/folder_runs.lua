@@ -10,8 +10,9 @@ local set_aside = require "queue.folder_set_aside"
 local m = {}
 
 local PRIVATE, PRIVATE_FILE = "0700", "0600" -- messages hold secrets
+local MAX_LIFE = 100 -- bytes
 local LIFE = ".life" -- which folder the claims beside it came from; no message's name begins with a dot
-local HALF_MADE_MS = 60 * 1000 -- so old and not locked: its host died while it made it
+local LEFT_MS = 10 * 60 * 1000 -- so old and half made or half removed: its process died
 local LOCK_WAIT_MS = 5 * 1000 -- for a queue's lock, while the claims of a dead run are returned
 
 local function open_made(parent, name)
@@ -68,6 +69,16 @@ local function release(runs)
   end
 end
 
+-- Removes a run's folder. First it stops being one: whoever comes while its files go must not take it for a dead run.
+local function discard(runs, parent, name)
+  local discarded = "gone-" .. host.random.hex(16)
+  local ok, err = parent:rename(name, runs.ours, discarded)
+  if ok then
+    ok, err = runs.ours:remove_tree(discarded)
+  end
+  return ok, err
+end
+
 --- Makes and locks the folder of this run. Waits only after a failure.
 ---@param root table directory handle of <queue.folder>; stays the caller's
 ---@param run string
@@ -86,23 +97,39 @@ function m.open(root, run)
   return nil, err
 end
 
+-- Is there a claim left on this queue? What can not be read may hold one.
+local function holds_claims(runs, queue)
+  if queue:sub(1, 1) == "." then
+    return false
+  end
+  local dir = runs.claims:open(queue)
+  local entries = dir and dir:list()
+  if dir then
+    dir:close()
+  end
+  if not entries then
+    return true
+  end
+  for _, entry in ipairs(entries) do
+    if entry.name ~= LIFE then
+      return true
+    end
+  end
+  return false
+end
+
 --- Gives up the run. Its folder goes when no claim is left in it; otherwise it stays for the next host to return them.
 --- Waits.
 ---@param runs table
 ---@return boolean empty
 function m.close(runs)
-  local empty = true
-  for _, queue in ipairs(runs.claims:list() or {}) do
-    local dir = runs.claims:open(queue.name)
-    for _, entry in ipairs(dir and dir:list() or {}) do
-      empty = empty and (entry.name == LIFE or queue.name:sub(1, 1) == ".")
-    end
-    if dir then
-      dir:close()
-    end
+  local queues = runs.claims:list()
+  local empty = queues ~= nil
+  for _, queue in ipairs(queues or {}) do
+    empty = empty and not holds_claims(runs, queue.name)
   end
   if empty then
-    runs.all:remove_tree(runs.run)
+    discard(runs, runs.all, runs.run)
   end
   release(runs)
   return empty
@@ -127,7 +154,7 @@ function m.claims_on(runs, name, queue_dir)
   end
   local dir
   dir, err = open_made(runs.claims, name)
-  local recorded = dir and dir:read(LIFE, 100)
+  local recorded = dir and dir:read(LIFE, MAX_LIFE)
   if dir and recorded and recorded ~= life then
     dir:close()
     local ok
@@ -241,26 +268,54 @@ local function return_under_lock(runs, queue, queue_dir, claims, messages)
   return ok, err
 end
 
+-- Opens the folder that claims came from, if it is still there: nil and no error when it is not.
+local function open_origin(runs, queue, claims)
+  local life, err = claims:read(LIFE, MAX_LIFE)
+  if not life then
+    return nil, err
+  end
+  local queue_dir
+  queue_dir, err = runs.root:open(queue)
+  if not queue_dir then
+    local removed = err.code == "file.not_found" or err.code == "file.not_directory"
+    return nil, not removed and err or nil
+  end
+  local present
+  present, err = life_of(queue_dir)
+  if present == life then
+    return queue_dir
+  end
+  queue_dir:close()
+  return nil, err
+end
+
 -- Empties the claims of a dead run on one queue.
 local function return_claims(runs, queue, claims)
   local messages, err = messages_in(claims)
   if not messages or #messages == 0 then
     return messages and true, err
   end
-  local queue_dir, why = runs.root:open(queue)
-  if not queue_dir and why.code ~= "file.not_found" and why.code ~= "file.not_directory" then
-    return nil, why
+  local origin
+  origin, err = open_origin(runs, queue, claims)
+  if origin then
+    local ok
+    ok, err = return_under_lock(runs, queue, origin, claims, messages)
+    origin:close()
+    return ok, err
+  elseif err then
+    return nil, err
   end
-  local same = queue_dir and life_of(queue_dir) == claims:read(LIFE, 100)
+  return set_all_aside(runs, queue, claims, messages)
+end
+
+local function empty_queue(runs, claims, queue)
+  local on_queue, err = claims:open(queue)
+  if not on_queue then
+    return nil, err
+  end
   local ok
-  if same then
-    ok, err = return_under_lock(runs, queue, queue_dir, claims, messages)
-  else
-    ok, err = set_all_aside(runs, queue, claims, messages)
-  end
-  if queue_dir then
-    queue_dir:close()
-  end
+  ok, err = return_claims(runs, queue, on_queue)
+  on_queue:close()
   return ok, err
 end
 
@@ -274,10 +329,8 @@ local function empty_run(runs, dir)
   local ok = queues and true
   for _, queue in ipairs(queues or {}) do
     -- `.gone…`: claims on a queue that was removed while the run lived. Nothing is owed for them.
-    local on_queue = queue.kind == "directory" and queue.name:sub(1, 1) ~= "." and claims:open(queue.name)
-    if on_queue then
-      local done, why = return_claims(runs, queue.name, on_queue)
-      on_queue:close()
+    if queue.kind == "directory" and queue.name:sub(1, 1) ~= "." then
+      local done, why = empty_queue(runs, claims, queue.name)
       if not done then
         ok, err = nil, why
       end
@@ -305,15 +358,16 @@ local function clean_run(runs, parent, name)
   local ok
   ok, err = empty_run(runs, dir)
   if ok then
-    ok, err = parent:remove_tree(name)
+    ok, err = discard(runs, parent, name)
   end
   dir:close()
   held:release()
   return ok, err
 end
 
-local function is_left_half_made(entry)
-  return entry.name:sub(1, 7) == "making-" and host.time.wall() - entry.mtime > HALF_MADE_MS
+local function is_left(entry)
+  local kind = entry.name:match("^(%l+)%-")
+  return (kind == "making" or kind == "gone" or kind == "submit") and host.time.wall() - entry.mtime > LEFT_MS
 end
 
 --- Returns the claims of runs that died, one failure more each, and removes their folders. Waits. A run that can not be
@@ -323,11 +377,11 @@ end
 ---@return table|nil err the last thing that went wrong
 function m.return_dead(runs)
   local entries, err = runs.all:list()
-  local half_made
+  local others
   if entries then
-    half_made, err = runs.ours:list()
+    others, err = runs.ours:list()
   end
-  if not half_made then
+  if not others then
     return nil, err
   end
   local failure
@@ -337,8 +391,8 @@ function m.return_dead(runs)
       failure = ok == nil and errors.wrap(why, "run " .. entry.name) or failure
     end
   end
-  for _, entry in ipairs(half_made) do
-    if is_left_half_made(entry) then
+  for _, entry in ipairs(others) do
+    if is_left(entry) then
       local ok, why = clean_run(runs, runs.ours, entry.name)
       failure = ok == nil and why or failure
     end
