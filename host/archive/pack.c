@@ -36,7 +36,7 @@ struct packing {
     struct buffer path; /* of the entry at hand, as it stands in the archive */
     char *block;
     struct err *err;
-    bool pipe_failed;
+    bool failed; /* `err` is set; nothing more goes into the pipe */
 };
 
 struct names {
@@ -63,14 +63,17 @@ static int leave_out(struct packing *packing, int sys)
     return 0;
 }
 
+/* After a failure of the pipe what still comes is dropped: libarchive may close the writer then, and must. */
 static la_ssize_t write_block(struct archive *writer, void *arg, const void *data, size_t size)
 {
     struct packing *packing = arg;
-    bool fault = FAULT("archive.write");
-    if (fault)
-        err_set(packing->err, ERR_FAULT, "archive.write: injected fault");
-    if (fault || pipe_write(packing->out, data, size, packing->err)) {
-        packing->pipe_failed = true;
+    if (packing->failed)
+        return (la_ssize_t)size;
+    if (FAULT("archive.write"))
+        packing->failed = err_set(packing->err, ERR_FAULT, "archive.write: injected fault") != 0;
+    else
+        packing->failed = pipe_write(packing->out, data, size, packing->err) != 0;
+    if (packing->failed) {
         archive_set_error(writer, EPIPE, "%s", packing->err->message);
         return -1;
     }
@@ -81,7 +84,7 @@ static la_ssize_t write_block(struct archive *writer, void *arg, const void *dat
 
 static int writer_failed(struct packing *packing)
 {
-    if (packing->pipe_failed)
+    if (packing->failed)
         return -1;
     const char *text = archive_error_string(packing->writer);
     return err_set(packing->err, ERR_INTERNAL, "packing failed: %s", text ? text : "no reason given");
@@ -288,19 +291,29 @@ static int pack_folder(struct packing *packing, int fd, unsigned depth)
     return status;
 }
 
+/* Opens what is to be packed; *base is its last name. "." is the folder of dir_fd itself. */
+static int open_top(struct packing *packing, int dir_fd, const char *name, const char **base)
+{
+    int parent = -1, fd;
+    bool self = !strcmp(name, ".");
+    *base = name;
+    if (!self && (parent = beside_open_parent(dir_fd, name, false, base, packing->err)) < 0)
+        return -1;
+    fd = FAULT("archive.open") ? (errno = EIO, -1) : openat(self ? dir_fd : parent, *base, OPEN_FILE);
+    int sys = errno == ENXIO ? ELOOP : errno; /* a socket */
+    if (parent >= 0)
+        close(parent);
+    return fd >= 0 ? fd : err_set_file(packing->err, sys, "%s", name);
+}
+
 /* What `name` is decides the form of the archive; it is opened once, and what was opened is what counts. */
 static int pack_top(struct packing *packing, int dir_fd, const char *name)
 {
     const char *base;
     struct stat st;
-    int parent = beside_open_parent(dir_fd, name, false, &base, packing->err);
-    if (parent < 0)
-        return -1;
-    int fd = FAULT("archive.open") ? (errno = EIO, -1) : openat(parent, base, OPEN_FILE);
-    int sys = errno == ENXIO ? ELOOP : errno; /* a socket */
-    close(parent);
+    int fd = open_top(packing, dir_fd, name, &base);
     if (fd < 0)
-        return err_set_file(packing->err, sys, "%s", name);
+        return -1;
     if (fstat(fd, &st) || (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))) {
         close(fd);
         return err_set(packing->err, ERR_FILE_NOT_REGULAR, "%s: is neither a file nor a folder", name);
@@ -332,6 +345,17 @@ static int start_writer(struct packing *packing)
     return buffer_reserve(&packing->path, 256) ? no_memory(packing) : 0;
 }
 
+/* An early end. Only closing frees the writer's block, and only a writer that has been told of the failure
+ * does not fill up the file it was in. */
+static void abandon_writer(struct packing *packing)
+{
+    if (!packing->writer)
+        return;
+    packing->failed = true;
+    archive_write_fail(packing->writer);
+    archive_write_close(packing->writer);
+}
+
 int archive_pack(int dir_fd, const char *name, const struct archive_pack_options *options, struct pipe *out,
                  struct archive_result *result, struct err *err)
 {
@@ -346,8 +370,7 @@ int archive_pack(int dir_fd, const char *name, const struct archive_pack_options
         sha256_finish(packing.digest, result->sha256);
         pipe_close(out);
     } else {
-        if (packing.writer)
-            archive_write_fail(packing.writer);
+        abandon_writer(&packing);
         sha256_abandon(packing.digest);
         pipe_abort(out, err);
     }

@@ -7,6 +7,7 @@
 
 #define HOST_DOORS(X)                                                                                        \
     X(account)                                                                                               \
+    X(archive)                                                                                               \
     X(console)                                                                                               \
     X(digest)                                                                                                \
     X(environment)                                                                                           \
