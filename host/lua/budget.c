@@ -55,18 +55,28 @@ void budget_fini(struct budget *budget)
     lua_rawset(budget->L, LUA_REGISTRYINDEX);
 }
 
+static void hook_set(struct budget *budget)
+{
+    if (budget->slice_us == 0)
+        return;
+    if (budget->active)
+        lua_sethook(budget->L, budget_hook, LUA_MASKCOUNT, INSTRUCTIONS_BETWEEN_LOOKS);
+    else
+        lua_sethook(budget->L, NULL, 0, 0);
+}
+
 void budget_start(struct budget *budget)
 {
+    budget->active = true;
     budget->tripped = false;
     budget->limit_us = 0;
-    if (budget->slice_us > 0)
-        lua_sethook(budget->L, budget_hook, LUA_MASKCOUNT, INSTRUCTIONS_BETWEEN_LOOKS);
+    hook_set(budget);
 }
 
 void budget_stop(struct budget *budget)
 {
-    if (budget->slice_us > 0)
-        lua_sethook(budget->L, NULL, 0, 0);
+    budget->active = false;
+    hook_set(budget);
 }
 
 bool budget_tripped(const struct budget *budget, struct err *err)
@@ -80,10 +90,16 @@ bool budget_tripped(const struct budget *budget, struct err *err)
 int budget_call(struct budget *budget, lua_State *L, int nargs, int nresults, struct err *err)
 {
     int base = lua_gettop(L) - nargs - 1;
+    bool outer_active = budget->active;
+    uint64_t outer_limit = budget->limit_us, before = clock_thread_cpu_us();
     budget_start(budget);
     int status = lua_pcall(L, nargs, nresults, 0);
-    budget_stop(budget);
-    if (budget_tripped(budget, err)) {
+    bool tripped = budget_tripped(budget, err);
+    budget->active = outer_active;
+    budget->tripped = false;
+    budget->limit_us = outer_limit == 0 ? 0 : outer_limit + clock_thread_cpu_us() - before;
+    hook_set(budget);
+    if (tripped) {
         lua_settop(L, base);
         return -1;
     }

@@ -21,6 +21,7 @@ struct budget {
     lua_State *L;      /* any coroutine of the state; borrowed */
     uint64_t slice_us; /* 0: no budget */
     uint64_t limit_us; /* of the thread's CPU clock; 0: not read yet in this slice */
+    bool active;       /* between start and stop */
     bool tripped;
     char where[160]; /* "handle_job.lua:12: " when tripped */
 };
@@ -33,9 +34,9 @@ void budget_start(struct budget *);
 void budget_stop(struct budget *);
 /* true: the last slice was over; err says where and by how much. Look at it before at any result. */
 bool budget_tripped(const struct budget *, struct err *);
-/* lua_pcall within a slice of its own, for code outside any task (a script's top level while it is loaded).
- * -1: err is task.overran, or what was raised (task.raised with file and line); nothing is left on the stack
- * then. */
+/* lua_pcall within a slice of its own, also from inside a running slice, which does not pay for it: for code
+ * that is not to be trusted with its caller's (a script's top level). It cannot wait. -1: err is
+ * task.overran, or what was raised (task.raised with file and line); nothing is left on the stack then. */
 int budget_call(struct budget *, lua_State *L, int nargs, int nresults, struct err *);
 
 #endif

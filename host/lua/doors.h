@@ -8,6 +8,7 @@
 #define HOST_DOORS(X)                                                                                        \
     X(account)                                                                                               \
     X(archive)                                                                                               \
+    X(bundle)                                                                                                \
     X(console)                                                                                               \
     X(digest)                                                                                                \
     X(environment)                                                                                           \

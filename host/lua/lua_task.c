@@ -39,8 +39,15 @@ struct handle {
     struct join *joins;
 };
 
-/* --- the end
- * ----------------------------------------------------------------------------------------------------- */
+static struct task *running_task(lua_State *L, const char *name)
+{
+    struct task *task = task_current(L);
+    if (task == NULL)
+        luaL_error(L, "%s works only inside a task", name);
+    return task;
+}
+
+/* --- the end ------------------------------------------------------------------------------------------ */
 
 /* (handle at index) -> what join returns. A failed task: nil, err with err.traceback */
 static int push_results(lua_State *L, int index)
@@ -101,8 +108,7 @@ static void handle_ended(struct task *task, lua_State *L, int nresults, const st
     luaL_unref(L, LUA_REGISTRYINDEX, handle->reference);
 }
 
-/* --- joining
- * ----------------------------------------------------------------------------------------------------- */
+/* --- joining ------------------------------------------------------------------------------------------ */
 
 static int join_push(lua_State *L, struct request *request)
 {
@@ -180,8 +186,7 @@ static int task_await_end(lua_State *L)
     return join_wait(L, task, handle, &await_end_type);
 }
 
-/* --- starting and ending
- * ----------------------------------------------------------------------------------------- */
+/* --- starting and ending ------------------------------------------------------------------------------ */
 
 /* (function at 1) -> its place, as the task's name */
 static void name_of_function(lua_State *L, char *out, size_t size)
@@ -195,7 +200,7 @@ static void name_of_function(lua_State *L, char *out, size_t size)
 static int task_start_child(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TFUNCTION);
-    struct task *parent = request_task(L, "host.task.start");
+    struct task *parent = running_task(L, "host.task.start");
     char name[96];
     struct err err;
     name_of_function(L, name, sizeof name);
@@ -257,8 +262,7 @@ static int task_done(lua_State *L)
     return 1;
 }
 
-/* --- the running task
- * -------------------------------------------------------------------------------------------- */
+/* --- the running task --------------------------------------------------------------------------------- */
 
 static int task_check(lua_State *L)
 {
@@ -273,7 +277,7 @@ static int task_check(lua_State *L)
 static int task_add_fields(lua_State *L)
 {
     struct log_field fields[LUA_LOG_MAX_FIELDS];
-    struct task *task = request_task(L, "host.task.set_fields");
+    struct task *task = running_task(L, "host.task.set_fields");
     luaL_checktype(L, 1, LUA_TTABLE);
     task_set_fields(task, fields, lua_log_fields(L, 1, fields));
     return 0;
@@ -289,7 +293,7 @@ static uint64_t check_until(lua_State *L, int index)
 /* (ms) -> the deadline before, as a number */
 static int enter_deadline(lua_State *L)
 {
-    uint64_t previous = task_set_deadline(request_task(L, "host.task.deadline"), check_until(L, 1));
+    uint64_t previous = task_set_deadline(running_task(L, "host.task.deadline"), check_until(L, 1));
     lua_pushnumber(L, previous == UINT64_MAX ? HUGE_VAL : (lua_Number)previous);
     return 1;
 }
@@ -304,7 +308,7 @@ static int leave_deadline(lua_State *L)
 
 static int enter_shield(lua_State *L)
 {
-    task_shield_enter(request_task(L, "host.task.shield"), check_until(L, 1));
+    task_shield_enter(running_task(L, "host.task.shield"), check_until(L, 1));
     return 0;
 }
 

@@ -9,11 +9,22 @@
 #include "lua/lua_err.h"
 #include "lua/task_internal.h"
 
-struct task *request_task(lua_State *L, const char *name)
+/* NULL and why: nothing can wait here. */
+static struct task *task_that_may_wait(lua_State *L, const char **why)
 {
     struct task *task = task_current(L);
+    *why = task == NULL
+               ? "waits only inside a task"
+               : "cannot wait inside a callback (of string.gsub, table.sort, …) or while a file is loaded";
+    return task != NULL && lua_isyieldable(L) ? task : NULL;
+}
+
+struct task *request_task(lua_State *L, const char *name)
+{
+    const char *why;
+    struct task *task = task_that_may_wait(L, &why);
     if (task == NULL)
-        luaL_error(L, "%s waits only inside a task", name);
+        luaL_error(L, "%s %s", name, why);
     return task;
 }
 
@@ -27,7 +38,7 @@ void request_init(struct request *request, const struct request_type *type, stru
 int request_yield(lua_State *L, struct request *request)
 {
     struct task *task = request->owner;
-    INVARIANT(4, !request->complete);
+    INVARIANT(4, !request->complete && lua_isyieldable(L));
     INVARIANT(2, task->pending == NULL);
     INVARIANT(1, task->co == L && task->state == TASK_RUNNING);
     request->yielded = true;
@@ -102,8 +113,7 @@ int request_finish(struct task *task)
     return call.nresults;
 }
 
-/* --- work for the pool
- * ------------------------------------------------------------------------------------------- */
+/* --- work for the pool -------------------------------------------------------------------------------- */
 
 static struct blocking *blocking_of(struct work *work)
 {
@@ -133,10 +143,11 @@ static void blocking_cancel(struct request *request)
 int blocking_yield(lua_State *L, const struct request_type *type, struct blocking *blocking)
 {
     struct err err;
-    struct task *task = task_current(L);
+    const char *why;
+    struct task *task = task_that_may_wait(L, &why);
     if (task == NULL) {
         type->release(&blocking->request);
-        return luaL_error(L, "%s waits only inside a task", type->name);
+        return luaL_error(L, "%s %s", type->name, why);
     }
     if (task_failing(task, &err)) {
         type->release(&blocking->request);

@@ -38,7 +38,8 @@ struct request {
     struct err err;
 };
 
-/* The task that runs on L; raises the Lua error "NAME: waits only inside a task" otherwise. */
+/* The task that runs on L. Raises "NAME waits only inside a task", or that nothing can wait inside a callback
+ * of a C function: nothing yields across a C frame. */
 struct task *request_task(lua_State *L, const char *name);
 void request_init(struct request *, const struct request_type *, struct task *owner);
 /* `return request_yield(L, r);`: asserts that r is not complete (invariant 4). */

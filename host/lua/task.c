@@ -37,8 +37,7 @@ void engine_out_of_memory(const char *doing)
     abort();
 }
 
-/* --- the ready queue
- * --------------------------------------------------------------------------------------------- */
+/* --- the ready queue ---------------------------------------------------------------------------------- */
 
 static void task_resume(struct task *);
 static void task_report(struct task *);
@@ -71,8 +70,7 @@ void task_make_ready(struct task *task)
         uv_idle_start(&engine->turn, engine_turn);
 }
 
-/* --- the engine
- * -------------------------------------------------------------------------------------------------- */
+/* --- the engine --------------------------------------------------------------------------------------- */
 
 struct engine *engine_create(lua_State *L, uv_loop_t *loop, const struct engine_limits *limits,
                              struct err *err)
@@ -129,6 +127,11 @@ lua_State *engine_state(const struct engine *engine)
     return engine->L;
 }
 
+struct budget *engine_budget(struct engine *engine)
+{
+    return &engine->budget;
+}
+
 struct engine *engine_of(lua_State *L)
 {
     lua_pushlightuserdata(L, &engine_key);
@@ -138,8 +141,7 @@ struct engine *engine_of(lua_State *L)
     return engine;
 }
 
-/* --- a task's life
- * ----------------------------------------------------------------------------------------------- */
+/* --- a task's life ------------------------------------------------------------------------------------ */
 
 static void task_link(struct task *task)
 {
@@ -353,8 +355,7 @@ void task_on_end(struct task *task,
     task->last_hook = &hook->next;
 }
 
-/* --- running
- * ----------------------------------------------------------------------------------------------------- */
+/* --- running ------------------------------------------------------------------------------------------ */
 
 /* Over the budget whatever the result: the task must not run again, but a request that it has left is waited
  * for. */

@@ -23,6 +23,7 @@
 
 #include "base/err.h"
 
+struct budget;
 struct engine;
 struct log_field;
 struct task;
@@ -46,6 +47,8 @@ struct engine_counts engine_count(const struct engine *);
 struct engine *engine_of(lua_State *L);
 /* The main thread of the engine's Lua state: for references that outlive a task. */
 lua_State *engine_state(const struct engine *);
+/* For code that is not to be trusted with its caller's slice (budget_call). */
+struct budget *engine_budget(struct engine *);
 
 /* The function and its nargs arguments on top of L are consumed. Queued, never run here. NULL: out of memory.
  */

@@ -25,8 +25,7 @@
 #include "lua/request.h"
 #include "lua/task.h"
 
-/* --- a host in small: one state, one loop, one pool
- * ---------------------------------------------------------------- */
+/* --- a host in small: one state, one loop, one pool --------------------------------------------------- */
 
 struct world {
     uv_loop_t loop;
@@ -276,8 +275,7 @@ static void assert_stops(void (*breach)(void))
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
 }
 
-/* --- 1. one coroutine, resumed only by the engine
- * -------------------------------------------------------------------- */
+/* --- 1. one coroutine, resumed only by the engine ----------------------------------------------------- */
 
 static void a_task_runs_in_a_turn_of_the_loop_and_hands_its_results_over(void **state)
 {

@@ -14,11 +14,11 @@
 
 #include "base/fault.h"
 #include "lua/host.h"
+#include "lua/sandbox.h"
 #include "lua/task.h"
 #include "spec_host.h"
 
-/* --- fault
- * ------------------------------------------------------------------------------------------------------- */
+/* --- fault -------------------------------------------------------------------------------------------- */
 
 static int tools_fault_arm(lua_State *L)
 {
@@ -47,11 +47,11 @@ static int tools_fault_names(lua_State *L)
     return 1;
 }
 
-/* --- engine_run
- * -------------------------------------------------------------------------------------------------- */
+/* --- engine_run --------------------------------------------------------------------------------------- */
 
 struct engine_run {
     lua_State *outer; /* its table on top is filled */
+    bool sandbox;     /* the chunk sees what a script sees */
     bool ended;
 };
 
@@ -94,6 +94,10 @@ static void run_chunk(lua_State *inner, uv_loop_t *loop, struct host *host, cons
         set_text(run->outer, "message", lua_tostring(inner, -1));
         return;
     }
+    if (run->sandbox) {
+        sandbox_push_environment(inner);
+        lua_setfenv(inner, -2);
+    }
     struct task *task = task_start(host->engine, inner, 0, &(struct task_options){.name = "chunk"}, &err);
     if (task == NULL) {
         set_text(run->outer, "message", err.message);
@@ -109,16 +113,23 @@ static int tools_engine_run(lua_State *L)
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_getfield(L, 1, "source");
     lua_getfield(L, 1, "slice");
+    lua_getfield(L, 1, "sandbox");
     const char *source = luaL_checkstring(L, 2);
     struct engine_limits limits = {.slice_us = (uint64_t)luaL_optnumber(L, 3, 0) * 1000};
     struct host host = *host_get(L);
-    struct engine_run run = {.outer = L};
+    bool sandbox = lua_toboolean(L, 4);
+    struct engine_run run = {.outer = L, .sandbox = sandbox};
     struct err err;
     uv_loop_t loop;
     lua_newtable(L); /* stays on top until the end */
     uv_loop_init(&loop);
     lua_State *inner = luaL_newstate();
-    luaL_openlibs(inner);
+    char lualib[4096];
+    snprintf(lualib, sizeof lualib, "%s/lualib", host.home);
+    if (sandbox)
+        sandbox_open(inner, lualib);
+    else
+        luaL_openlibs(inner);
     host.loop = &loop;
     host.engine = engine_create(inner, &loop, &limits, &err);
     host_set(inner, &host);
@@ -131,8 +142,7 @@ static int tools_engine_run(lua_State *L)
     return 1;
 }
 
-/* --- cancel_at_each_yield
- * ----------------------------------------------------------------------------------------- */
+/* --- cancel_at_each_yield ----------------------------------------------------------------------------- */
 
 static struct {
     struct task *target;
@@ -213,8 +223,7 @@ static const char cancelling_source[] =
     "  return k - 1\n"
     "end\n";
 
-/* --- all of it
- * --------------------------------------------------------------------------------------------------- */
+/* --- all of it ---------------------------------------------------------------------------------------- */
 
 void spec_tools_open(lua_State *L)
 {

@@ -65,6 +65,26 @@ describe("waiting outside a task", function()
     local end_of = engine_run({ source = "return pcall(coroutine.wrap(function() return host.time.sleep(1) end))" })
     assert.same({ "false", "host.time.sleep waits only inside a task" }, end_of.results)
   end)
+
+  it("is as clear inside a callback that C code calls", function()
+    for _, f in ipairs({
+      function()
+        return ("a"):gsub("a", function()
+          host.time.sleep(1)
+        end)
+      end,
+      function()
+        table.sort({ 2, 1 }, function()
+          return host.file.root:remove_tree("nothing-like-this")
+        end)
+      end,
+    }) do
+      local ok, message = pcall(f)
+      assert.is_false(ok)
+      assert.matches("cannot wait inside a callback", message)
+    end
+    assert.is_true(host.time.sleep(0))
+  end)
 end)
 
 describe("cancelling", function()
