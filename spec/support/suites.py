@@ -8,6 +8,7 @@ counts as one failed test. Jobs report in JUnit's XML; what they print goes to b
 exactly `N passed, N failed, N skipped`; the exit status is 0 only when nothing failed and every suite counted something.
 """
 import concurrent.futures
+import ctypes
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ import time
 import xml.etree.ElementTree
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Callable
 
 ROOT = Path(__file__).resolve().parents[2]
 SUPPORT = ROOT / "spec/support"
@@ -60,6 +62,7 @@ class Job:
     env: dict = field(default_factory=dict)
     report: bool = True  # writes JUnit XML to self.xml; otherwise the exit status is the one case
     limit: int = JOB_LIMIT
+    before: Callable = None  # called in the child
 
     @property
     def log(self):
@@ -106,16 +109,25 @@ def build_errors(log):
     lines = log.read_text(errors="replace").splitlines()
     wrong = [line for line in lines if re.search(r"\berror\b|undefined reference|CMake Error", line, re.IGNORECASE)
              and " -c " not in line]
-    return "\n".join("    " + line for line in wrong[:SHOWN_LINES]) or last_lines(log)
+    return "\n".join("    " + line for line in list(dict.fromkeys(wrong))[:SHOWN_LINES]) or last_lines(log)
 
 
-def run_logged(command, log, env=None, limit=None):
+LIBC = ctypes.CDLL(None)
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def become_subreaper():
+    """In the child, before it becomes qemu: see qemu_user.c."""
+    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def run_logged(command, log, env=None, limit=None, before=None):
     """Returns the exit status, or None past the limit. The process gets a session of its own and dies as a whole."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "ab") as out:
         process = subprocess.Popen(
             [str(word) for word in command], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-            env={**os.environ, **(env or {})}, start_new_session=True)
+            env={**os.environ, **(env or {})}, start_new_session=True, preexec_fn=before)
         LIVE.add(process)
         try:
             return process.wait(limit)
@@ -177,7 +189,7 @@ def run_job(job):
     job.log.unlink(missing_ok=True)
     job.xml.unlink(missing_ok=True)
     began = time.monotonic()
-    status = run_logged(job.command, job.log, job.env, job.limit)
+    status = run_logged(job.command, job.log, job.env, job.limit, job.before)
     seconds = time.monotonic() - began
     if not job.report:
         return [Case(job.suite, job.name, "passed" if status == 0 else "failed", seconds)]
@@ -223,6 +235,7 @@ def arm64_jobs(sysroot):
     for jobs in (c_jobs, lua_jobs):
         for job in jobs("arm64", BUILD / "arm64", runner):
             job.limit *= 4  # emulated
+            job.before = become_subreaper
             yield job
 
 
