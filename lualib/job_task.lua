@@ -29,16 +29,8 @@ function job_task.expired(job)
   if lifetime and (job.message.added or job.delivery.added) + lifetime < host.time.wall() then
     job.outcome = outcome.new("expired",
       ("its lifetime of %s was over before it started"):format(host.quantity.format_duration(lifetime)))
-    return job_task.event_outcome(job.outcome)
+    return job.outcome
   end
-end
-
---- What the fold is told of an outcome: no sentence, for that may hold what is nobody's business in a trace.
-function job_task.event_outcome(ended)
-  return {
-    code = ended.code, exit = ended.exit, signal = ended.signal, retryable = ended.retryable,
-    duration = ended.duration, peak = ended.peak,
-  }
 end
 
 -- The script's task: everything that a script can do wrong ends it and nothing else.

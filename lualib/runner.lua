@@ -73,11 +73,9 @@ function Runner:received(delivery)
   end
   self.jobs[job.id] = job
   host.log("info", "delivery.received", { key = job.key, queue = job.queue, attempt = job.attempt })
-  self:post({ event = "received", job = job_event(job, #job.message.requirements == 0) })
-  local expired = handle.expired(job)
-  if expired then
-    self:post({ event = "ended", job = job.id, outcome = expired })
-  end
+  self:post({
+    event = "received", job = job_event(job, #job.message.requirements == 0), outcome = handle.expired(job),
+  })
 end
 
 -- ---- Effects ----------------------------------------------------------------------------------------------------
@@ -109,7 +107,7 @@ function effects.start(self, effect)
   self:start(function()
     handle.run(job)
     host.account.release(booking, "compute")
-    self:post({ event = "ended", job = job.id, outcome = handle.event_outcome(job.outcome) })
+    self:post({ event = "ended", job = job.id, outcome = job.outcome })
   end)
 end
 
