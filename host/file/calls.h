@@ -114,8 +114,12 @@ static inline struct dirent *call_readdir(DIR *stream)
 {
     struct dirent *entry;
     do {
+        if (FAULT("file.readdir")) {
+            errno = EIO;
+            return NULL;
+        }
         errno = 0;
-        entry = FAULT("file.readdir") ? (errno = EIO, (struct dirent *)NULL) : readdir(stream);
+        entry = readdir(stream);
     } while (entry && entry->d_name[0] == '.' &&
              (!entry->d_name[1] || (entry->d_name[1] == '.' && !entry->d_name[2])));
     return entry;

@@ -198,8 +198,8 @@ static int descend(struct walk *walk, const char *name)
     return scan(walk);
 }
 
-/* Removes the sub-folder we came from. When somebody has put something into it meanwhile, it is walked again.
- */
+/* Removes the sub-folder we came from. When somebody has put something into it meanwhile, or something else
+ * in its place, it is walked again. */
 static void remove_left(struct walk *walk, struct level *left)
 {
     struct level *above = walk->depth ? &walk->levels[walk->depth - 1] : NULL;
@@ -211,11 +211,10 @@ static void remove_left(struct walk *walk, struct level *left)
     int parent_fd = above ? walk->fd : walk->dir->fd;
     if (call_unlinkat(parent_fd, left->name, AT_REMOVEDIR) == 0 || errno == ENOENT)
         return;
-    if (above && errno == ENOTEMPTY && above->rescans < RESCANS &&
-        names_add(&above->folders, left->name) == 0)
-        above->rescans++;
-    else
-        note(walk, left->name, errno);
+    int sys = errno;
+    bool again = (sys == ENOTEMPTY || sys == ENOTDIR) && above && above->rescans++ < RESCANS;
+    if (!again || names_add(&above->folders, left->name) == -1)
+        note(walk, left->name, sys);
 }
 
 /* Leaves the folder we are in. */
@@ -290,7 +289,7 @@ static enum visited remove_entry(struct walk *walk, const char *name, unsigned c
         return VISITED;
     int sys = errno;
     struct stat st;
-    if (type == DT_UNKNOWN && call_fstatat(parent_fd, name, &st) == 0 && S_ISDIR(st.st_mode))
+    if (call_fstatat(parent_fd, name, &st) == 0 && S_ISDIR(st.st_mode))
         return VISIT_FOLDER;
     note(walk, name, sys);
     return VISIT_FAILED;
@@ -309,7 +308,8 @@ int tree_remove(const struct dir *dir, const char *name, const atomic_bool *canc
             status = walk_folder(&walk, name);
         if (status == 0 && walk.failures == 0)
             return 0;
-        bool busy = status == 0 && failure.code == ERR_FILE_NOT_EMPTY && walk.failures == 1;
+        bool busy = status == 0 && walk.failures == 1 &&
+                    (failure.code == ERR_FILE_NOT_EMPTY || failure.code == ERR_FILE_NOT_DIRECTORY);
         if (busy && rounds < RESCANS)
             continue;
         if (err)
