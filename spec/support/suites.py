@@ -39,7 +39,7 @@ SUITES = list(BUILD_OF)
 # A job of the same user can't be traced once the host is not dumpable, which the leak check at exit needs: it is on
 # where the code under test is a unit, and off in the whole program.
 SANITIZER_ENV = {
-    "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1:abort_on_error=0",
+    "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=1",
     "UBSAN_OPTIONS": "print_stacktrace=1",
     "TSAN_OPTIONS": "second_deadlock_stack=1",
 }
@@ -382,6 +382,7 @@ class Run:
                 self.cases["arm64"].append(Case("arm64", "all", "skipped", 0.0, reason))
                 return self.finish("arm64")
             env = {"MOONRUNNER_ARM64_SYSROOT": root}
+        SCREEN.say(f"building {preset} for {' '.join(suites)}")
         problem = build(preset, env)
         for suite in suites:
             if problem:
