@@ -287,7 +287,7 @@ local function copy_whole(parent, from, dir, name, limits)
   local stat, err = parent:stat(from)
   if not stat then
     return nil, err
-  elseif limits.max_bytes and stat.size > limits.max_bytes then
+  elseif (limits.max_bytes or 0) > 0 and stat.size > limits.max_bytes then
     return nil, errors.new("archive.too_big", ("it has %.0f bytes, at most %.0f are allowed"):format(stat.size,
       limits.max_bytes))
   end
@@ -346,7 +346,7 @@ end
 ---@param artifact {key: string|nil, qualified: string|nil, mutable: boolean}
 ---@param dir table directory handle
 ---@param name string
----@param options {ignore: string[]|nil, mtime_floor: integer|nil}|nil as host.archive.pack takes them
+---@param options {ignore: string[]?, mtime_floor: integer?, max_bytes: integer?}|nil as host.archive.pack takes them
 ---@return table|nil result of host.archive.pack
 ---@return table|nil err
 function Store:save(artifact, dir, name, options)
@@ -365,6 +365,7 @@ function Store:save(artifact, dir, name, options)
     to = to,
     ignore = options.ignore,
     mtime_floor = options.mtime_floor,
+    max_bytes = options.max_bytes,
   })
   parent:close()
   return result, err and translate(err, key)

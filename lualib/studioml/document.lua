@@ -7,7 +7,7 @@ local json = require "json"
 
 local m = {}
 
-local MAX_DEPTH = 1000 -- of a value that is set
+local MAX_DEPTH = 1000
 
 local function check_changes(changes)
   for name, value in pairs(changes) do
@@ -73,7 +73,7 @@ function m.get(text)
   if not members then
     return nil, errors.wrap(err, "the document")
   end
-  return json.decode(text)
+  return json.decode(text, MAX_DEPTH)
 end
 
 return m
