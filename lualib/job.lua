@@ -175,19 +175,28 @@ function Job:prepare_environment()
   return true
 end
 
--- The wall time the program may take: its own maximum, or what is left of its lifetime. nil: no limit.
+-- The wall time the program may take: its own maximum, or what is left of its lifetime; and the sentence for one that
+-- takes longer. nil: no limit.
 local function time_limit(self)
-  local limit, why = self.message.max_duration or nil, "max_duration"
-  if not limit and self.context.options["job.max-duration"] > 0 then
-    limit, why = self.context.options["job.max-duration"], "job.max-duration"
-  end
-  if self.message.lifetime then
-    local left = math.max(0, self.message.lifetime + (self.message.added or self.delivery.added) - host.time.wall())
-    if not limit or left < limit then
-      limit, why = left, "experimentLifetime"
+  local limit, sentence
+  for _, maximum in ipairs({
+    { self.message.max_duration or 0, "max_duration" },
+    { self.context.options["job.max-duration"], "job.max-duration" },
+  }) do
+    if maximum[1] > 0 and (not limit or maximum[1] < limit) then
+      limit = maximum[1]
+      sentence = ("it ran longer than its %s of %s"):format(maximum[2], host.quantity.format_duration(limit))
     end
   end
-  return limit, why
+  local lifetime = self.message.lifetime
+  if lifetime then
+    local left = math.max(0, lifetime + (self.message.added or self.delivery.added) - host.time.wall())
+    if not limit or left < limit then
+      limit = left
+      sentence = ("its lifetime of %s was over while it ran"):format(host.quantity.format_duration(lifetime))
+    end
+  end
+  return limit, sentence
 end
 
 local function spawn(self)
@@ -230,7 +239,7 @@ end
 -- and sentence.
 local function wait_for_program(self, process)
   local grace = self.context.options["job.grace"]
-  local limit, why = time_limit(self)
+  local limit, too_long = time_limit(self)
   local ending, stopped_by
   if limit then
     ending, stopped_by = host.task.deadline(limit, command.wait, process, grace)
@@ -242,7 +251,7 @@ local function wait_for_program(self, process)
   elseif self.interrupted then
     return ending, self.interrupted.code, self.interrupted.sentence
   end
-  return ending, "over_time", ("it ran longer than its %s of %s"):format(why, host.quantity.format_duration(limit or 0))
+  return ending, "over_time", too_long
 end
 
 --- Step: the program, from its start to the proof that none of its processes is left.

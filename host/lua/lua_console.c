@@ -50,21 +50,28 @@ static int console_write_error(lua_State *L)
     return write_to(L, STDERR_FILENO);
 }
 
-/* host.console.width() -> columns of the terminal on standard output, or nil when it is none. */
-static int console_width(lua_State *L)
+/* host.console.status(text): a line on standard error that the next one replaces, on a terminal; nothing
+ * elsewhere. "" takes it away. A longer text than the terminal is wide is cut. */
+static int console_status(lua_State *L)
 {
-    struct winsize size;
-    if (!isatty(STDOUT_FILENO))
+    size_t size;
+    const char *text = luaL_checklstring(L, 1, &size);
+    struct winsize window;
+    if (!isatty(STDERR_FILENO))
         return 0;
-    lua_pushinteger(L, ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80);
-    return 1;
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 0 && size >= window.ws_col)
+        size = window.ws_col - 1u;
+    write_all(STDERR_FILENO, "\r", 1, NULL);
+    write_all(STDERR_FILENO, text, size, NULL);
+    write_all(STDERR_FILENO, "\033[K\r", 4, NULL);
+    return 0;
 }
 
 int luaopen_host_console(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"write", console_write},
                                          {"write_error", console_write_error},
-                                         {"width", console_width},
+                                         {"status", console_status},
                                          {NULL, NULL}};
     lua_newtable(L);
     luaL_register(L, NULL, functions);

@@ -15,7 +15,13 @@ local EXIT_OF = { over_time = 124, expired = 125, refused = 125, never_fits = 12
   environment_failed = 125, start_failed = 125, script_failed = 125, store_failed = 125, drained = 125 }
 
 local function say(text)
+  host.console.status("")
   host.console.write_error(text .. "\n")
+end
+
+-- On a terminal: what we wait for, and for how long already.
+local function show_waiting(state, what)
+  host.console.status(("%s … %d s"):format(what, (host.time.monotonic() - state.started) / 1000))
 end
 
 --- The exit status of `submit --wait` for an ended document's member `moonrunner`.
@@ -46,6 +52,7 @@ local function print_new(state, directory, name)
     if not text or text == "" then
       break
     end
+    host.console.status("")
     host.console.write(text)
     state.printed = state.printed + #text
   end
@@ -101,11 +108,17 @@ local function look(state, made)
     if state.running and not print_new(state, state.running, "output") then
       state.running = nil
     end
+    if state.printed == 0 then
+      show_waiting(state, "preparing")
+    end
   elseif ours.state == "waiting" then
     tell(state, ("waiting for attempt %d: %s"):format(ours.attempt + 1, ours.sentence or "tried again"))
     state.running = nil
-  elseif host.time.monotonic() - state.started > HINT_AFTER then
-    tell(state, ("waiting in %s; is a runner serving it? (moonrunner run)"):format(host.options["queue.folder"]))
+  else
+    if host.time.monotonic() - state.started > HINT_AFTER then
+      tell(state, ("waiting in %s; is a runner serving it? (moonrunner run)"):format(host.options["queue.folder"]))
+    end
+    show_waiting(state, "waiting for a runner")
   end
 end
 
@@ -117,6 +130,7 @@ function follow.to_end(made)
   while true do
     local ended, err = look(state, made)
     if ended then
+      host.console.status("")
       print_stored(state, made)
       if state.printed == 0 then
         say(("%s: %s"):format(ended.outcome or "ended", ended.sentence or "no more is known"))

@@ -162,7 +162,9 @@ local function read_request(values, words)
 end
 
 local function send(request, queue)
+  host.console.status("packing " .. request.folder .. " …")
   local made, err = submission.make(request)
+  host.console.status("")
   if not made then
     return nil, err
   end

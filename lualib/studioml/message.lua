@@ -136,9 +136,13 @@ local function read_place(config, name)
   }
 end
 
-local function read_duration(reader, name)
+-- The client allows a lifetime below 0 (already over); of a program's time only more than 0 makes sense.
+local function read_duration(reader, name, smallest)
   return reader:parsed(name, { default = false, should_be = "a duration such as \"5m\" or \"1h30m\"" },
-    host.quantity.parse_duration)
+    function(value)
+      local duration = host.quantity.parse_duration(value)
+      return duration and duration >= smallest and duration or nil
+    end)
 end
 
 local function read_version(experiment)
@@ -160,8 +164,8 @@ local function read_job(experiment, config, defaults)
     project = experiment:text("project", { default = false }),
     owner = experiment:text("owner", { default = false }),
     needs = read_needs(experiment, defaults),
-    max_duration = read_duration(experiment, "max_duration"),
-    lifetime = read_duration(config, "experimentLifetime"),
+    max_duration = read_duration(experiment, "max_duration", 1),
+    lifetime = read_duration(config, "experimentLifetime", -math.huge),
     -- The reference ignores times at the very start of 1970: some senders write 0 for "unknown".
     added = added and added > 10 and math.floor(added * 1000) or false,
     artifacts = read_artifacts(experiment),

@@ -107,6 +107,7 @@ describe("a field that is wrong", function()
     { "pythonenv", { "numpy", false }, "experiment.pythonenv[2] is false, should be a string" },
     { "pythonver", "three", 'experiment.pythonver is "three", should be a version' },
     { "max_duration", "1d", 'experiment.max_duration is "1d", should be a duration' },
+    { "max_duration", "-5m", 'experiment.max_duration is "-5m", should be a duration' },
     { "resources_needed", { cpus = -1 }, "experiment.resources_needed.cpus is -1, should be a whole number" },
     { "resources_needed", { cpus = 1.5 }, "experiment.resources_needed.cpus is 1.5, should be a whole number" },
     { "resources_needed", { ram = "lots" }, 'experiment.resources_needed.ram is "lots", should be a size' },
