@@ -345,8 +345,11 @@ function Job:save(ended)
   return ended
 end
 
---- Takes the job's folder away. Waits; what can not be removed is logged and left.
-function Job:remove_folder()
+--- Lets go of the store and takes the job's folder away. Waits; what can not be removed is logged and left.
+function Job:close()
+  if self.store then
+    self.store:close()
+  end
   if self.experiment then
     self.experiment:close()
   end

@@ -67,7 +67,7 @@ local function carry_out(job, answer)
   end
   write_document(job, answer)
   local how, err = give(job.delivery, answer)
-  job:remove_folder()
+  job:close()
   return how, err
 end
 
