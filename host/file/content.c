@@ -11,8 +11,7 @@
 #define CHUNK (64 * 1024)
 #define COPY_CHUNK (1024 * 1024)
 
-/* --- reading
- * -------------------------------------------------------------------------------------------------- */
+/* --- reading --------------------------------------------------------------------------------- */
 
 /* Adds at most max bytes of fd from offset on. */
 static int read_part(const struct dir *dir, const char *name, int fd, uint64_t offset, uint64_t max,
@@ -76,8 +75,7 @@ int dir_read_at(const struct dir *dir, const char *name, uint64_t offset, uint64
     return status;
 }
 
-/* --- writing
- * -------------------------------------------------------------------------------------------------- */
+/* --- writing --------------------------------------------------------------------------------- */
 
 int dir_create(const struct dir *dir, const char *name, const void *data, size_t size, unsigned mode,
                struct err *err)
@@ -179,8 +177,7 @@ int dir_replace(const struct dir *dir, const char *name, const void *data, size_
     return draft_finish(&draft, sys, dir, name, err);
 }
 
-/* --- copying
- * -------------------------------------------------------------------------------------------------- */
+/* --- copying --------------------------------------------------------------------------------- */
 
 /* All of from_fd into to_fd; 0 or an errno, ECANCELED when *cancelled was seen. */
 static int copy_bytes(int from_fd, int to_fd, const atomic_bool *cancelled)

@@ -7,8 +7,7 @@
 
 #include "file/calls.h"
 
-/* --- names and messages
- * --------------------------------------------------------------------------------------- */
+/* --- names and messages ---------------------------------------------------------------------- */
 
 const char *dir_path_text(const struct dir *dir, const char *name, char out[DIR_PATH_TEXT])
 {
@@ -109,17 +108,28 @@ static int check_pair(const struct dir *dir, const char *name, const struct dir 
     return dir_check_name(dir, name, err) == 0 ? dir_check_name(to, to_name, err) : -1;
 }
 
-/* --- handles
- * -------------------------------------------------------------------------------------------------- */
+/* --- handles --------------------------------------------------------------------------------- */
+
+/* How much of a name people want to see: "link/." is opened so only to follow the link. */
+static int shown_size(const char *parent, const char *name)
+{
+    size_t size = strlen(name);
+    if (*parent && strcmp(name, ".") == 0)
+        return 0;
+    if (size > 2 && strcmp(name + size - 2, "/.") == 0)
+        size -= 2;
+    return (int)size;
+}
 
 static int set_path(struct dir *out, const char *parent, const char *name, struct err *err)
 {
     size_t size = strlen(parent) + strlen(name) + 2;
+    int shown = shown_size(parent, name);
     out->path = FAULT("file.memory") ? NULL : malloc(size);
     if (!out->path)
         return err_set(err, ERR_NO_MEMORY, "no memory for the path of a directory");
-    bool slash = *parent && *name && strcmp(parent, "/") != 0;
-    snprintf(out->path, size, "%s%s%s", parent, slash ? "/" : "", name);
+    bool slash = *parent && shown && strcmp(parent, "/") != 0;
+    snprintf(out->path, size, "%s%s%.*s", parent, slash ? "/" : "", shown, name);
     return 0;
 }
 
@@ -174,8 +184,7 @@ void dir_close(struct dir *dir)
     *dir = DIR_CLOSED;
 }
 
-/* --- looking
- * -------------------------------------------------------------------------------------------------- */
+/* --- looking --------------------------------------------------------------------------------- */
 
 static void read_stat(const struct stat *st, struct file_stat *out)
 {
@@ -262,8 +271,7 @@ void dir_list_free(struct dir_list *list)
     *list = (struct dir_list){0};
 }
 
-/* --- names
- * ---------------------------------------------------------------------------------------------------- */
+/* --- names ----------------------------------------------------------------------------------- */
 
 int dir_rename(const struct dir *dir, const char *name, const struct dir *to, const char *to_name,
                struct err *err)
@@ -413,8 +421,7 @@ int dir_chmod(const struct dir *dir, const char *name, unsigned mode, struct err
     return 0;
 }
 
-/* --- files
- * ---------------------------------------------------------------------------------------------------- */
+/* --- files ----------------------------------------------------------------------------------- */
 
 int dir_open_regular(const struct dir *dir, const char *name, int flags, unsigned mode, struct stat *st,
                      struct err *err)

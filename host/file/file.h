@@ -87,8 +87,7 @@ int dir_chmod(const struct dir *, const char *name, unsigned mode, struct err *)
 int dir_lock(const struct dir *, const char *name, int *lock_fd, struct err *);
 void file_unlock(int lock_fd);
 
-/* For the other files of this folder.
- * ---------------------------------------------------------------------------- */
+/* For the other files of this folder. */
 
 #define DIR_PATH_TEXT 400 /* of a path in a message: the reason needs room too */
 

@@ -17,8 +17,7 @@
 #define SCRATCH_TYPE "host.file.scratch"
 #define EXACT_MAX 9007199254740992.0 /* 2^53: integers up to here are exact in Lua */
 
-/* --- arguments and answers
- * ------------------------------------------------------------------------------------ */
+/* --- arguments and answers ------------------------------------------------------------------- */
 
 struct dir *lua_file_dir(lua_State *L, int idx)
 {
@@ -126,8 +125,7 @@ static int answer_text(lua_State *L, struct scratch *scratch, int status, const 
     return status == 0 ? 1 : lua_err_return(L, err);
 }
 
-/* --- handles
- * -------------------------------------------------------------------------------------------------- */
+/* --- handles --------------------------------------------------------------------------------- */
 
 static struct dir *push_dir(lua_State *L)
 {
@@ -170,8 +168,7 @@ static int l_path(lua_State *L)
     return 1;
 }
 
-/* --- looking
- * -------------------------------------------------------------------------------------------------- */
+/* --- looking --------------------------------------------------------------------------------- */
 
 static void set_number(lua_State *L, const char *field, lua_Number value)
 {
@@ -273,8 +270,7 @@ static int l_readlink(lua_State *L)
     return 1;
 }
 
-/* --- changing
- * ------------------------------------------------------------------------------------------------- */
+/* --- changing -------------------------------------------------------------------------------- */
 
 static int l_create(lua_State *L)
 {
@@ -407,8 +403,7 @@ static int l_touch(lua_State *L)
     return lua_file_answer(L, dir_touch(dir, name, (int64_t)mtime, &err), &err);
 }
 
-/* --- locks
- * ---------------------------------------------------------------------------------------------------- */
+/* --- locks ----------------------------------------------------------------------------------- */
 
 static int l_lock(lua_State *L)
 {

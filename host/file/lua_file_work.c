@@ -83,8 +83,7 @@ static int push_true(lua_State *L, struct request *request)
     return 1;
 }
 
-/* --- remove_tree
- * ---------------------------------------------------------------------------------------------- */
+/* --- remove_tree ----------------------------------------------------------------------------- */
 
 static const struct request_type remove_type = {
     .name = "dir:remove_tree", .push = push_true, .release = work_release};
@@ -100,8 +99,7 @@ int lua_file_remove_tree(lua_State *L)
     return start(L, &remove_type, false, remove_run);
 }
 
-/* --- tree_size
- * ------------------------------------------------------------------------------------------------ */
+/* --- tree_size ------------------------------------------------------------------------------- */
 
 static int size_push(lua_State *L, struct request *request)
 {
@@ -126,8 +124,7 @@ int lua_file_tree_size(lua_State *L)
     return start(L, &size_type, false, size_run);
 }
 
-/* --- copy
- * ----------------------------------------------------------------------------------------------------- */
+/* --- copy ------------------------------------------------------------------------------------ */
 
 static const struct request_type copy_type = {.name = "dir:copy", .push = push_true, .release = work_release};
 

@@ -37,17 +37,13 @@ struct walk {
     uint64_t failures;
     struct err *err; /* of the first failure */
 
-    enum visited {
-        VISITED,
-        VISIT_FOLDER,
-        VISIT_FAILED
-    } (*visit)(struct walk *, const char *name, unsigned char type);
+    /* true: a folder, to be walked later. */
+    bool (*visit)(struct walk *, const char *name, unsigned char type);
     bool removing;
     struct measure *measure;
 };
 
-/* --- messages
- * ------------------------------------------------------------------------------------------------- */
+/* --- messages -------------------------------------------------------------------------------- */
 
 /* Records the failure of `name` (NULL: the folder we are in), and lets the walk go on. */
 static void note(struct walk *walk, const char *name, int sys)
@@ -85,8 +81,7 @@ static bool is_cancelled(const struct walk *walk)
     return walk->cancelled && atomic_load(walk->cancelled);
 }
 
-/* --- the walk
- * ------------------------------------------------------------------------------------------------- */
+/* --- the walk -------------------------------------------------------------------------------- */
 
 static int names_add(struct names *names, const char *name)
 {
@@ -127,7 +122,7 @@ static int scan(struct walk *walk)
     while (status == 0 && (entry = call_readdir(stream))) {
         if (is_cancelled(walk))
             status = stop(walk, ERR_TASK_CANCELLED, "cancelled");
-        else if (walk->visit(walk, entry->d_name, entry->d_type) == VISIT_FOLDER &&
+        else if (walk->visit(walk, entry->d_name, entry->d_type) &&
                  names_add(&level->folders, entry->d_name) == -1)
             status = stop(walk, ERR_NO_MEMORY, "no memory for its names");
     }
@@ -277,22 +272,21 @@ static int check_top(const struct dir *dir, const char *name, struct err *err)
     return 0;
 }
 
-/* --- removing
- * ------------------------------------------------------------------------------------------------- */
+/* --- removing -------------------------------------------------------------------------------- */
 
-static enum visited remove_entry(struct walk *walk, const char *name, unsigned char type)
+static bool remove_entry(struct walk *walk, const char *name, unsigned char type)
 {
     int parent_fd = walk->depth ? walk->fd : walk->dir->fd;
     if (type == DT_DIR)
-        return VISIT_FOLDER;
+        return true;
     if (call_unlinkat(parent_fd, name, 0) == 0 || errno == ENOENT)
-        return VISITED;
+        return false;
     int sys = errno;
     struct stat st;
     if (call_fstatat(parent_fd, name, &st) == 0 && S_ISDIR(st.st_mode))
-        return VISIT_FOLDER;
+        return true;
     note(walk, name, sys);
-    return VISIT_FAILED;
+    return false;
 }
 
 int tree_remove(const struct dir *dir, const char *name, const atomic_bool *cancelled, struct err *err)
@@ -304,7 +298,7 @@ int tree_remove(const struct dir *dir, const char *name, const atomic_bool *canc
         struct walk walk = {.dir = dir, .cancelled = cancelled, .err = &failure, .visit = remove_entry};
         walk.removing = true;
         int status = 0;
-        if (remove_entry(&walk, name, DT_UNKNOWN) == VISIT_FOLDER)
+        if (remove_entry(&walk, name, DT_UNKNOWN))
             status = walk_folder(&walk, name);
         if (status == 0 && walk.failures == 0)
             return 0;
@@ -318,8 +312,7 @@ int tree_remove(const struct dir *dir, const char *name, const atomic_bool *canc
     }
 }
 
-/* --- measuring
- * ------------------------------------------------------------------------------------------------ */
+/* --- measuring ------------------------------------------------------------------------------- */
 
 /* Files with more than one name: counted at the end, each once. */
 struct linked {
@@ -351,15 +344,15 @@ static void add_linked(struct measure *measure, const struct stat *st, uint64_t 
     measure->linked[measure->n++] = (struct linked){st->st_dev, st->st_ino, bytes};
 }
 
-static enum visited measure_entry(struct walk *walk, const char *name, unsigned char type)
+static bool measure_entry(struct walk *walk, const char *name, unsigned char type)
 {
     (void)type;
     struct stat st;
     if (call_fstatat(walk->depth ? walk->fd : walk->dir->fd, name, &st) == -1) {
         if (errno == ENOENT)
-            return VISITED;
+            return false;
         note(walk, name, errno);
-        return VISIT_FAILED;
+        return false;
     }
     struct measure *measure = walk->measure;
     uint64_t bytes = (uint64_t)st.st_blocks * 512;
@@ -368,7 +361,7 @@ static enum visited measure_entry(struct walk *walk, const char *name, unsigned 
         add_linked(measure, &st, bytes);
     else
         measure->size.bytes += bytes;
-    return S_ISDIR(st.st_mode) ? VISIT_FOLDER : VISITED;
+    return S_ISDIR(st.st_mode);
 }
 
 static int by_inode(const void *a, const void *b)
@@ -404,7 +397,7 @@ int tree_measure(const struct dir *dir, const char *name, const atomic_bool *can
     struct walk walk = {.dir = dir, .cancelled = cancelled, .err = &failure, .visit = measure_entry};
     walk.measure = &measure;
     int status = 0;
-    if (measure_entry(&walk, name, DT_UNKNOWN) == VISIT_FOLDER)
+    if (measure_entry(&walk, name, DT_UNKNOWN))
         status = walk_folder(&walk, name);
     if (status == 0 && measure.no_memory)
         status = err_set(&failure, ERR_NO_MEMORY, "no memory to measure %s", name);

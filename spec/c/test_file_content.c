@@ -16,8 +16,7 @@ static size_t entries_of(const struct dir *of)
     return n;
 }
 
-/* --- reading
- * -------------------------------------------------------------------------------------------------- */
+/* --- reading --------------------------------------------------------------------------------- */
 
 static void a_file_is_read_whole_up_to_the_limit(void **state)
 {
@@ -100,8 +99,7 @@ static void a_part_is_read_from_an_offset(void **state)
     buffer_free(&got);
 }
 
-/* --- writing
- * -------------------------------------------------------------------------------------------------- */
+/* --- writing --------------------------------------------------------------------------------- */
 
 static void a_file_is_created_only_where_there_is_none(void **state)
 {
@@ -249,8 +247,7 @@ static void a_reader_sees_the_old_or_the_new_file_and_never_a_part(void **state)
     assert_int_equal(entries_of(&dir), 1);
 }
 
-/* --- copying
- * -------------------------------------------------------------------------------------------------- */
+/* --- copying --------------------------------------------------------------------------------- */
 
 static void a_copy_has_the_contents_and_the_mode_and_replaces(void **state)
 {

@@ -3,8 +3,7 @@
 
 static struct err err;
 
-/* --- handles
- * -------------------------------------------------------------------------------------------------- */
+/* --- handles --------------------------------------------------------------------------------- */
 
 static void a_handle_stays_on_its_directory_when_that_is_renamed(void **state)
 {
@@ -29,6 +28,7 @@ static void a_link_to_a_directory_is_not_opened_as_one(void **state)
     assert_failed(dir_open(&dir, "link", &inner, &err), ERR_FILE_NOT_DIRECTORY, "/link");
     assert_int_equal(inner.fd, -1);
     assert_int_equal(dir_open(&dir, "link/.", &inner, &err), 0); /* asked for */
+    assert_string_equal(strrchr(inner.path, '/'), "/link");
     dir_close(&inner);
     put("file", "");
     assert_failed(dir_open(&dir, "file", &inner, &err), ERR_FILE_NOT_DIRECTORY, "/file");
@@ -132,8 +132,7 @@ static void a_long_path_keeps_the_reason_in_the_message(void **state)
     assert_failed(dir_make_path(&dir, name, 0755, &err), ERR_FILE_BAD_NAME, "too long");
 }
 
-/* --- looking
- * -------------------------------------------------------------------------------------------------- */
+/* --- looking --------------------------------------------------------------------------------- */
 
 static void stat_tells_the_kind_of_each_thing_and_follows_no_link(void **state)
 {
@@ -200,8 +199,7 @@ static void a_time_is_kept_to_the_millisecond_and_read_rounded_down(void **state
     assert_false(is_there("none"));
 }
 
-/* --- changing
- * ------------------------------------------------------------------------------------------------- */
+/* --- changing -------------------------------------------------------------------------------- */
 
 static void an_exclusive_rename_never_replaces(void **state)
 {
@@ -315,8 +313,7 @@ static void a_folder_without_write_permission_is_told_as_denied(void **state)
     as_nobody(denied_as_nobody);
 }
 
-/* --- locks
- * ---------------------------------------------------------------------------------------------------- */
+/* --- locks ----------------------------------------------------------------------------------- */
 
 static void a_lock_is_held_by_one_at_a_time(void **state)
 {

@@ -24,8 +24,7 @@ static void make_deep(const char *top, size_t levels)
     close(fd);
 }
 
-/* --- removing
- * ------------------------------------------------------------------------------------------------- */
+/* --- removing -------------------------------------------------------------------------------- */
 
 static void a_tree_a_file_a_link_and_nothing_are_all_removed(void **state)
 {
@@ -266,8 +265,7 @@ static void a_tree_that_is_still_written_into_is_removed_or_told_as_not_empty(vo
     }
 }
 
-/* --- measuring
- * ------------------------------------------------------------------------------------------------ */
+/* --- measuring ------------------------------------------------------------------------------- */
 
 static uint64_t bytes_by_du(void)
 {
