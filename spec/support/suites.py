@@ -222,6 +222,13 @@ def c_jobs(suite, build, runner=()):
             yield job
 
 
+def fuzz_jobs(suite, build, runner=()):
+    for program in sorted((build / "spec").glob("fuzz_*")):
+        if (ROOT / f"spec/fuzz/{program.name}.c").exists():
+            corpus = f"spec/fuzz/corpus/{program.name.removeprefix('fuzz_')}"
+            yield Job(suite, program.name, [*runner, program, corpus], dict(SANITIZER_ENV), report=False)
+
+
 def lua_jobs(suite, build, runner=()):
     for spec in sorted((ROOT / "spec/unit").glob("*_spec.lua")):
         job = Job(suite, spec.stem, [])
@@ -279,7 +286,8 @@ def jobs_of(suite, filters, sysroot):
     elif suite == "lint":
         jobs = lint_jobs()
     else:
-        jobs = {"c": c_jobs, "threads": c_jobs, "lua": lua_jobs}[suite](suite, BUILD / BUILD_OF[suite])
+        makers = {"c": (c_jobs, fuzz_jobs), "threads": (c_jobs,), "lua": (lua_jobs,)}[suite]
+        jobs = (job for maker in makers for job in maker(suite, BUILD / BUILD_OF[suite]))
     return [job for job in jobs if not filters or any(text in job.name for text in filters)]
 
 
