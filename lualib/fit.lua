@@ -16,6 +16,13 @@ function m.is_count(value)
   return type(value) == "number" and value >= 0 and value <= LARGEST and value % 1 == 0
 end
 
+--- Does it tell cores, mem and disk as whole numbers?
+---@param value any
+---@return boolean
+function m.is_total(value)
+  return type(value) == "table" and m.is_count(value.cores) and m.is_count(value.mem) and m.is_count(value.disk)
+end
+
 --- A copy that may be changed, of something free or total. A card without `free_mem` is wholly free.
 ---@param free table
 ---@return table

@@ -16,11 +16,14 @@
 --   queue_gone  queue = name
 --               It was deleted. Its waiting jobs are answered by `done` (code queue_deleted); the host itself stops the
 --               running ones and sends `ended` with the outcome queue_deleted. The name may be seen again: a new life.
+--               What is `received` from a queue that is not served is handed back.
 --   received    job = {id, key = text, queue = name, project = text | false, owner = text | false,
 --                      needs = {cores, mem, disk, gpus = count, gpu_mem = bytes a card; 0: the whole card},
 --                      max_duration = ms | false, added = ms, attempt = n, failures = n,
 --                      redelivered = boolean, environment_ready = boolean}
+--               outcome = …?
 --               A delivery that we hold, from `delivery` and its message. attempt: the number of the start to come.
+--               outcome (as in `ended`): it is over before it could start (expired), and is answered at once.
 --   started     job = id
 --               `start` was obeyed: its placement is booked, the attempt counts from now on.
 --   not_booked  job = id
@@ -198,8 +201,7 @@ local on = {}
 
 function on.capacity(self, event)
   local state, total = self.state, event.total
-  if type(total) ~= "table" or not (fit.is_count(total.cores) and fit.is_count(total.mem)
-      and fit.is_count(total.disk)) then
+  if not fit.is_total(total) then
     fail("capacity: total is {cores, mem, disk, gpus}, whole numbers from 0 on")
   end
   state.name = event.name or state.name
@@ -246,23 +248,27 @@ end
 
 function on.received(self, event)
   local job = views.new_job(event.job, self.state.now, fail)
-  local queue = self.queues_by_name[job.queue]
-  if not queue then
-    fail("received: the queue %q was not seen", job.queue)
-  elseif self.jobs_by_id[job.id] then
+  if self.jobs_by_id[job.id] then
     fail("received: job %.0f is here already", job.id)
+  elseif event.outcome and not outcomes.is_outcome(event.outcome) then
+    fail("received: outcome is no outcome as outcome.lua makes it")
   end
-  queue.needs = fit.needs(job.needs)
   lists.insert(self.state.jobs, job, lists.by_id)
   self.jobs_by_id[job.id] = job
-  if self:used_up(job) then
+  local queue = self.queues_by_name[job.queue]
+  if not queue then
+    self:answer(job, "hand_back", "queue_deleted", "its queue is not served any more")
+  elseif event.outcome then
+    self:conclude(job, event.outcome)
+  elseif self:used_up(job) then
     self:answer(job, "set_aside", "attempts_used",
       string.format("%.0f of %.0f attempts failed", job.failures, self.state.attempts))
-    return
+  else
+    queue.needs = fit.needs(job.needs)
+    job.rank = self.guard:rank(views.job(job, self.state.now), self:queue_view(queue), self:node_view())
+    self:to_waiting(job)
+    self:check_ever_fits(job)
   end
-  job.rank = self.guard:rank(views.job(job, self.state.now), self:queue_view(queue), self:node_view())
-  self:to_waiting(job)
-  self:check_ever_fits(job)
 end
 
 function on.started(self, event)
@@ -317,34 +323,37 @@ function core:remember(job, failed)
   queue.failures = failed and queue.failures + 1 or 0
 end
 
-function on.ended(self, event)
-  local job, outcome = self:job_of(event), event.outcome
-  if job.state == "settling" then
-    fail("ended: job %.0f is answered already", job.id)
-  elseif not outcomes.is_outcome(outcome) then
-    fail("ended: outcome is no outcome as outcome.lua makes it")
-  end
-  local view = views.job(job, self.state.now)
+-- The attempt is over, or will never be: what becomes of the job? The host enforces the number of attempts.
+function core:conclude(job, outcome)
   local failed = outcomes.is_failure(outcome.code)
+  local view = views.job(job, self.state.now)
   self:remember(job, failed)
   job.failures = job.failures + (failed and 1 or 0)
-  if not job.started then
-    job.holds_disk = false
+  local answer = self.guard:retry(view, views.outcome(outcome))
+  if self:used_up(job) and (answer.action == "again" or answer.action == "hand_back") then
+    self:answer(job, "set_aside", "attempts_used", string.format("%.0f of %.0f attempts failed, the last one: %s: %s",
+      job.failures, self.state.attempts, outcome.code, outcome.sentence))
+  else
+    self:answer(job, answer.action, outcome.code, outcome.sentence, answer.delay)
+  end
+end
+
+function on.ended(self, event)
+  local job = self:job_of(event)
+  if job.state == "settling" then
+    fail("ended: job %.0f is answered already", job.id)
+  elseif not outcomes.is_outcome(event.outcome) then
+    fail("ended: outcome is no outcome as outcome.lua makes it")
   end
   job.holds_compute = false
+  job.holds_disk = job.holds_disk and job.started ~= false
   self:released()
   for _, queue in ipairs(self.state.queues) do
     if queue.closed_code == "hold_time" then
       queue.closed_until = false
     end
   end
-  local answer = self.guard:retry(view, views.outcome(outcome))
-  if failed and self:used_up(job) and (answer.action == "again" or answer.action == "hand_back") then
-    self:answer(job, "set_aside", "attempts_used", string.format("%.0f of %.0f attempts failed, the last one: %s: %s",
-      job.failures, self.state.attempts, outcome.code, outcome.sentence))
-  else
-    self:answer(job, answer.action, outcome.code, outcome.sentence, answer.delay)
-  end
+  self:conclude(job, event.outcome)
 end
 
 function on.settled(self, event)

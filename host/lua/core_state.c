@@ -77,8 +77,12 @@ static bool load_file(lua_State *core, struct setup *setup, const char *folder, 
     if (got == 0)
         return false;
     const char *text = setup->text.data ? setup->text.data : "";
-    if (luaL_loadbufferx(core, text, setup->text.size, chunk_name, "t") != 0)
+    if (luaL_loadbufferx(core, text, setup->text.size, chunk_name, "t") != 0) {
+        /* A long path is cut in the message, and bytecode is refused without any. */
+        if (strncmp(lua_tostring(core, -1), path, strlen(path)) != 0)
+            luaL_error(core, "%s: %s", path, lua_tostring(core, -1));
         lua_error(core);
+    }
     return true;
 }
 
