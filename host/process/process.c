@@ -421,9 +421,12 @@ static void on_closed(uv_handle_t *handle)
         free(supervisor);
 }
 
+static bool exists; /* two would take each other's children away */
+
 /* Frees the supervisor, when the loop has closed its handles. */
 static void close_all(struct supervisor *supervisor)
 {
+    exists = false;
     close(supervisor->null_fd);
     if (supervisor->sigchld.data)
         uv_close((uv_handle_t *)&supervisor->sigchld, on_closed);
@@ -447,6 +450,7 @@ static int watch_children(struct supervisor *supervisor, uv_loop_t *loop, struct
 
 struct supervisor *supervisor_create(uv_loop_t *loop, struct worker_pool *pool, struct err *err)
 {
+    assert(!exists);
     struct supervisor *supervisor = calloc(1, sizeof *supervisor);
     if (!supervisor) {
         err_set(err, ERR_NO_MEMORY, "supervisor: out of memory");
@@ -460,6 +464,7 @@ struct supervisor *supervisor_create(uv_loop_t *loop, struct worker_pool *pool, 
         free(supervisor);
         return NULL;
     }
+    exists = true;
     uv_timer_init(loop, &supervisor->timer); /* can not fail */
     supervisor->timer.data = supervisor;
     supervisor->open_handles = 1;
