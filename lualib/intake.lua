@@ -6,7 +6,8 @@ local intake = {}
 local Intake = {}
 Intake.__index = Intake
 
-local LOOK_EVERY = 1000 -- ms: the watch is only a hint
+local LOOK_EVERY = 1000  -- ms: the watch is only a hint
+local SURVEY_EVERY = 200 -- ms between two counts of all queues: each lists every folder, and our claims are hints too
 
 --- An intake over an open backend (lualib/README.md).
 ---@param backend table
@@ -14,7 +15,7 @@ local LOOK_EVERY = 1000 -- ms: the watch is only a hint
 function intake.new(backend, listener)
   return setmetatable({
     backend = backend, listener = listener, queues = {}, names = {}, credits = {}, held = {},
-    looks = host.task.channel(), look_pending = false,
+    looks = host.task.channel(), look_pending = false, surveyed = -math.huge, survey_owed = false,
   }, Intake)
 end
 
@@ -87,30 +88,46 @@ local function report_depth(self, name, served)
   return true
 end
 
--- One turn of one queue: at most one claim, so that no queue keeps the others waiting. true: it may have more.
-local function serve_queue(self, name)
-  local served = self.queues[name]
-  if served.queue:gone() then
-    forget(self, name)
-    return false
-  end
-  local claimed, err = report_depth(self, name, served)
-  if claimed and self.held[name] < (self.credits[name] or 0) then
-    claimed, err = served.queue:claim()
-    if claimed then
-      self.held[name] = self.held[name] + 1
-      self.listener.received(claimed)
-      return true
+-- Forgets queues that were removed, finds new ones, counts what is ready.
+local function survey(self)
+  self.surveyed, self.survey_owed = host.time.monotonic(), false
+  open_new_queues(self)
+  for _, name in ipairs({ unpack(self.names) }) do
+    local served = self.queues[name]
+    if served.queue:gone() then
+      forget(self, name)
+    else
+      local depth, err = report_depth(self, name, served)
+      if not depth then
+        host.log("warning", "queue.failed", { queue = name, error = tostring(err) })
+      end
     end
   end
-  if claimed == nil and not errors.is(err, "queue.gone") and not errors.is(err, "task.cancelled") then
+end
+
+-- One turn of one queue: at most one claim, so that no queue keeps the others waiting. true: it may have more.
+local function serve_queue(self, name)
+  if self.held[name] >= (self.credits[name] or 0) then
+    return false
+  end
+  local claimed, err = self.queues[name].queue:claim()
+  if claimed then
+    self.held[name] = self.held[name] + 1
+    self.listener.received(claimed)
+  elseif claimed == nil and errors.is(err, "queue.gone") then
+    forget(self, name)
+  elseif claimed == nil and not errors.is(err, "task.cancelled") then
     host.log("warning", "queue.failed", { queue = name, error = tostring(err) })
   end
-  return false
+  return claimed ~= nil and claimed ~= false
 end
 
 local function serve_all(self)
-  open_new_queues(self)
+  if host.time.monotonic() - self.surveyed >= SURVEY_EVERY then
+    survey(self)
+  else
+    self.survey_owed = true
+  end
   local claimed
   repeat
     claimed = false
@@ -118,6 +135,16 @@ local function serve_all(self)
       claimed = self.queues[name] and serve_queue(self, name) or claimed
     end
   until not claimed or not host.task.check()
+end
+
+-- Waits until somebody asks for a look, or a survey that was put off is due. nil: the task is cancelled.
+local function wait_for_look(self)
+  local patience = self.survey_owed and math.max(0, self.surveyed + SURVEY_EVERY - host.time.monotonic()) or nil
+  local asked, err = self.looks:receive(patience)
+  if asked then
+    self.look_pending = false
+  end
+  return asked or errors.is(err, "task.deadline") or nil
 end
 
 --- Serves until the task is cancelled; closes the queues then. Waits.
@@ -128,8 +155,7 @@ function Intake:serve()
     end
   end)
   self:look()
-  while self.looks:receive() do
-    self.look_pending = false
+  while wait_for_look(self) do
     serve_all(self)
   end
   for _, name in ipairs(self.names) do
