@@ -76,7 +76,8 @@ void request_complete(struct request *request, const struct err *err)
 
 void request_cancel(struct request *request)
 {
-    if (request->complete || request->cancelled)
+    INVARIANT(5, !request->complete);
+    if (request->cancelled)
         return;
     request->cancelled = true;
     if (request->cancel != NULL)
