@@ -146,22 +146,37 @@ static void stopping_one_leaves_another_and_its_daemons_alone(void **state)
     assert_false(pid_alive(daemon));
 }
 
+/* Ends the main process from outside: for the supervisor it has ended by itself. Returns when it was reaped.
+ */
+static void end_main(struct house *house, struct ran *ran)
+{
+    pid_t pid = process_pid(ran->process);
+    kill(pid, SIGKILL);
+    while (kill(pid, 0) == 0)
+        uv_run(&house->loop, UV_RUN_ONCE);
+}
+
 static void a_daemon_is_known_by_its_mark_after_its_main_process_has_ended(void **state)
 {
     struct house *house = *state;
     struct ran slow, quick;
-    const char *script = "setsid sh -c 'trap \"\" TERM; echo daemon $$.; while :; do sleep 0.01; done' & "
-                         "read line < /dev/null; sleep 0.2";
+    const char *script =
+        "setsid sh -c 'trap \"\" TERM; echo daemon $$.; while :; do sleep 0.01; done' & exec sleep 1000";
     start_shell(house, &slow, script, ATTEMPT("slow"), 3600000);
     wait_output(house, &slow, ".");
     pid_t daemon = atoi(strstr(slow.text, "daemon ") + 7);
+    end_main(house, &slow);
     start_shell(house, &quick, script, ATTEMPT("quick"), 20);
+    wait_output(house, &quick, ".");
+    end_main(house, &quick);
     wait_empty(house, &quick);
     assert_true(quick.end.killed);
+    assert_false(slow.ended);
     assert_true(pid_alive(daemon)); /* it still has its hour */
     stop_and_wait(house, &slow, 0);
     assert_false(pid_alive(daemon));
     assert_false(slow.end.stopped); /* its main process had ended by itself */
+    assert_true(slow.end.strays >= 1 && quick.end.strays >= 1);
 }
 
 /* --- bombs: this program with an argument. They end by themselves after some seconds, whatever is broken
