@@ -81,8 +81,6 @@ local STATE_VERSION = 1
 local SECOND = 1000
 local HOUR = 3600 * SECOND
 local LOOK_AGAIN = 30 * SECOND -- while something waits, decide at least this often
-local DEFAULT_HOLD_TIME = 30 * SECOND
-local DEFAULT_ATTEMPTS = 3
 local FIRST_CLOSED = 30 * SECOND
 local LONGEST_CLOSED_HOLD = 600 * SECOND
 local LONGEST_CLOSED_NEVER_FITS = HOUR
@@ -583,18 +581,7 @@ end
 ---@return scheduler.core
 function m.new(policies)
   local self = setmetatable({ guard = policy_guard.new(policies) }, core)
-  self:import({
-    version = STATE_VERSION,
-    now = 0,
-    name = "",
-    total = false,
-    attempts = DEFAULT_ATTEMPTS,
-    hold_time = DEFAULT_HOLD_TIME,
-    draining = false,
-    wake_at = false,
-    queues = {},
-    jobs = {},
-  })
+  self:import(views.new_state(STATE_VERSION))
   return self
 end
 

@@ -8,6 +8,24 @@ local HOUR = 3600 * 1000
 
 -- ---- Records --------------------------------------------------------------------------------------------------------
 
+--- The state before the first event, without a capacity.
+---@param version integer of the state's form
+---@return table
+function m.new_state(version)
+  return {
+    version = version,
+    now = 0,
+    name = "",
+    total = false,
+    attempts = 3,
+    hold_time = 30 * 1000,
+    draining = false,
+    wake_at = false,
+    queues = {},
+    jobs = {},
+  }
+end
+
 ---@param name string
 ---@param now integer
 ---@return table
