@@ -1,8 +1,8 @@
 -- The folder store: documents and artifacts as the StudioML client keeps them with the storage type `local`.
 --
 -- A document is `<database root>/experiments/<key>`. The client rewrites it in place and without a lock; we read it
--- again until it is whole, compare before we write, and write beside and rename. The file that was replaced keeps a name
--- of ours until the next read: a status that the client wrote into it meanwhile (a stop) counts.
+-- again until it is whole, compare before we write, and write beside and rename. The file that was replaced keeps a
+-- name of ours until the next read: a status that the client wrote into it meanwhile (a stop) counts.
 -- An artifact is `<artifacts root>/<key>`. Nothing outside of the roots is ever read or written, and no link below them
 -- is followed.
 local document = require "studioml.document"
@@ -14,7 +14,7 @@ local OURS = ".moonrunner"
 local MAX_DOCUMENT = 16 * 1024 * 1024
 local READ_TRIES, READ_WAIT_MS = 12, 100 -- for a document that is being written
 local LOCK_WAIT_MS = 10
-local KEPT_PREFIX = "replaced-"
+local KEPT_NAME, KEPT_PATTERN = "replaced-%.0f-%s", "^replaced%-(%d+)%-" -- when, and a random part
 local KEPT_MS = 60 * 60 * 1000 -- a kept file that is older was left by a host that died
 local FOLDER, FILE = "0777", "0666" -- less the umask, as the client
 
@@ -120,8 +120,10 @@ local function look_into_replaced(self, key)
   if not kept then
     return
   end
-  local text = self.ours:read(kept.name, MAX_DOCUMENT)
-  if text and text ~= kept.text then
+  local text, err = self.ours:read(kept.name, MAX_DOCUMENT)
+  if not text and err.code ~= "file.not_found" then
+    return -- the next look may succeed
+  elseif text and text ~= kept.text then
     local status = status_of(text)
     if not status then
       return -- being written right now: the next look will see it
@@ -185,7 +187,7 @@ local function create_document(self, dir, name, text)
 end
 
 local function replace_document(self, dir, name, key, text, replaced_text)
-  local kept = ("%s%.0f-%s"):format(KEPT_PREFIX, host.time.wall(), host.random.hex(16))
+  local kept = KEPT_NAME:format(host.time.wall(), host.random.hex(16))
   local linked, err = dir:link(name, self.ours, kept)
   if not linked and err.code ~= "file.denied" then -- the kernel may refuse a link to another user's file
     return nil, err
@@ -210,9 +212,10 @@ local function write_if(self, dir, name, key, text, version)
   elseif host.digest.sha256(current) ~= version then
     return nil, errors.new("file.exists", "it was written meanwhile")
   end
+  local known = self.late[key]
   look_into_replaced(self, key)
-  if self.kept[key] then
-    return nil, errors.new("file.exists", "the client is writing it")
+  if self.kept[key] or self.late[key] ~= known then
+    return nil, errors.new("file.exists", "the client wrote into the file that was replaced")
   end
   return replace_document(self, dir, name, key, text, current)
 end
@@ -408,7 +411,7 @@ end
 -- Kept files of hosts that died. Their own hosts remove them within a minute.
 local function remove_left(ours)
   for _, entry in ipairs(ours:list() or {}) do
-    local made = entry.name:match("^" .. KEPT_PREFIX .. "(%d+)%-")
+    local made = entry.name:match(KEPT_PATTERN)
     if made and host.time.wall() - tonumber(made) > KEPT_MS then
       ours:unlink(entry.name)
     end
