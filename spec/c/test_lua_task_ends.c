@@ -149,6 +149,10 @@ static void a_task_that_cannot_be_started_is_an_error_and_nothing_is_left(void *
     assert_null(task_start(world->engine, world->L, 1, &(struct task_options){0}, &err));
     assert_int_equal(err.code, ERR_NO_MEMORY);
     assert_int_equal(lua_gettop(world->L), 0);
+    fault_arm("engine.create", 1);
+    assert_null(engine_create(world->L, &world->loop, &(struct engine_limits){0}, &err));
+    assert_int_equal(err.code, ERR_NO_MEMORY);
+    assert_ptr_equal(engine_of(world->L), world->engine);
     fault_arm("task.start", 2);
     run("local task, err = host.task.start(print) return task, err.code");
     assert_result("nil memory.exhausted");
