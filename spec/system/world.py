@@ -320,5 +320,5 @@ class World:
         left(self.queues, r"\.moonrunner(/runs|/set-aside(/.*)?)?|[^./][^/]*(/[0-9a-f-]{36}(\.\d+\.\d+)?)?")
         left(self.artifacts, r"blobstore|blobstore/[0-9a-f]{64}\.tar|experiments|experiments/[^/]+|experiments/[^/]+/[^/]+\.tar")
         left(self.database, r"experiments|experiments/[^/]+|users(/.*)?|\.moonrunner|\.moonrunner/lock")
-        left(self.temporary, r"")
+        left(self.temporary, r"uv-setuptools-[0-9a-f]+\.lock")  # uv's own habit
         return problems
