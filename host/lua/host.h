@@ -1,6 +1,7 @@
 /* What the doors (lua_*.c) need to know of the running program: one struct, reached from any Lua state.
  *
- * A door is `int luaopen_host_NAME(lua_State *L)`; it pushes one table, which lua_host.c puts at host.NAME. */
+ * A door is `int luaopen_host_NAME(lua_State *L)`; it pushes one table, which lua_host.c puts at host.NAME.
+ */
 #ifndef MOONRUNNER_LUA_HOST_H
 #define MOONRUNNER_LUA_HOST_H
 

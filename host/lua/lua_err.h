@@ -10,8 +10,8 @@
 void lua_err_push(lua_State *L, const struct err *);
 /* Pushes nil and the error; returns 2: `return lua_err_return(L, &err);` */
 int lua_err_return(lua_State *L, const struct err *);
-/* Reads an error table (or any value) at idx into *err; a value that is no error table becomes `fallback` with its
- * text. Never raises but for memory. */
+/* Reads an error table (or any value) at idx into *err; a value that is no error table becomes `fallback`
+ * with its text. Never raises but for memory. */
 void lua_err_read(lua_State *L, int idx, enum err_code fallback, struct err *);
 
 #endif
