@@ -19,7 +19,8 @@ struct pipe;
 /* 0 means no limit. */
 struct archive_limits {
     uint64_t max_bytes;   /* of all files together, holes included */
-    uint64_t max_entries; /* files, links and folders, also those that are only implied by a longer name */
+    uint64_t max_entries; /* files, links and folders, also those that are only implied by a longer name. (64
+                             MiB of folder names are too many without any limit.) */
     unsigned max_ratio;   /* uncompressed over packed bytes; not looked at below ARCHIVE_RATIO_FLOOR */
 };
 #define ARCHIVE_RATIO_FLOOR (UINT64_C(16) << 20)

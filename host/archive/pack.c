@@ -69,11 +69,11 @@ static la_ssize_t write_block(struct archive *writer, void *arg, const void *dat
     struct packing *packing = arg;
     if (packing->failed)
         return (la_ssize_t)size;
-    if (FAULT("archive.write"))
-        packing->failed = err_set(packing->err, ERR_FAULT, "archive.write: injected fault") != 0;
-    else
-        packing->failed = pipe_write(packing->out, data, size, packing->err) != 0;
-    if (packing->failed) {
+    bool fault = FAULT("archive.write");
+    if (fault)
+        err_set(packing->err, ERR_FAULT, "archive.write: injected fault");
+    if (fault || pipe_write(packing->out, data, size, packing->err)) {
+        packing->failed = true;
         archive_set_error(writer, EPIPE, "%s", packing->err->message);
         return -1;
     }

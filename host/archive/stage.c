@@ -13,6 +13,9 @@
 
 #define OPEN_FOLDER (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
+/* Bytes of names that are kept until the end: many folders with very long names must not take all memory. */
+#define FOLDER_TEXT_MAX ((size_t)64 << 20)
+
 struct stage_folder {
     char *path;
     struct stage_meta meta;
@@ -134,7 +137,11 @@ static int remember_folder(struct stage *stage, const char *path, const struct s
         stage->folders = grown;
         stage->folder_room = room;
     }
-    char *copy = strdup(path);
+    stage->folder_text += strlen(path);
+    if (stage->folder_text > FOLDER_TEXT_MAX)
+        return err_set(err, ERR_ARCHIVE_TOO_MANY,
+                       "the names of the archive's folders are more than %zu bytes", FOLDER_TEXT_MAX);
+    char *copy = FAULT("archive.memory") ? NULL : strdup(path);
     if (!copy)
         return err_set(err, ERR_NO_MEMORY, "out of memory for the folders of an archive");
     stage->folders[stage->folder_count++] = (struct stage_folder){.path = copy, .meta = *meta};

@@ -22,7 +22,7 @@ struct stage {
     char last_path[PATH_MAX];
     uint64_t made;                /* how many files, links and folders were made */
     struct stage_folder *folders; /* modes and times, set at the end */
-    size_t folder_count, folder_room;
+    size_t folder_count, folder_room, folder_text;
 };
 
 /* When a mode and a time are known. has_time false: the time of unpacking stays. */
