@@ -164,7 +164,7 @@ static int sort_members(struct reader *reader, struct member *members, size_t n,
     return 0;
 }
 
-/* (table) -> (table) */
+/* (table) -> (table); after a failure copy_read clears the stack */
 static int read_object(struct reader *reader, size_t n)
 {
     lua_State *L = reader->L;
@@ -178,7 +178,7 @@ static int read_object(struct reader *reader, size_t n)
     lua_pushnil(L);
     while (result == 0 && lua_next(L, -2)) {
         result = read_member(reader, &members[i++]);
-        lua_pop(L, result ? 2 : 1);
+        lua_pop(L, 1);
     }
     if (result == 0)
         result = sort_members(reader, members, n, start);

@@ -153,6 +153,9 @@ static void a_whole_card_and_shares_of_it_exclude_each_other(void **state)
     account_release(account, share_id, ACCOUNT_DISK);
     assert_int_equal(account_gpu_free(account, 0), 15);
     account_release(account, share_id, ACCOUNT_COMPUTE);
+    assert_int_equal(account_book(account, 1, &none, &share, 1, &share_id, &err), 0);
+    account_release(account, share_id, ACCOUNT_COMPUTE);
+    assert_int_equal(account_gpu_free(account, 0), 40);
     assert_int_equal(account_book(account, 1, &none, &whole, 1, &whole_id, &err), 0);
     assert_int_equal(account_book(account, 1, &none, &share, 1, &share_id, &err), -1);
     assert_int_equal(account_gpu_free(account, 1), 40);

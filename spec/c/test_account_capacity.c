@@ -145,6 +145,28 @@ static void v1_quotas_and_limits_count(void **state)
     assert_int_equal(capacity.total.mem, 3 * GIB - CAPACITY_RESERVE_MEMORY);
 }
 
+static void a_group_below_the_top_of_a_containers_mount_is_found(void **state)
+{
+    (void)state;
+    put_machine("0::/docker/abc/inner\n",
+                "25 1 0:22 /docker/abc /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw\n");
+    put("sys/fs/cgroup/inner/cpu.max", "200000 100000\n");
+
+    assert_int_equal(detected(8).total.cores, 2);
+}
+
+static void no_quota_of_our_own_does_not_hide_the_one_above(void **state)
+{
+    (void)state;
+    put_machine("3:cpu:/a/b\n", "30 1 0:1 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n");
+    put("sys/fs/cgroup/cpu/a/b/cpu.cfs_period_us", "100000\n");
+    put("sys/fs/cgroup/cpu/a/b/cpu.cfs_quota_us", "-1\n");
+    put("sys/fs/cgroup/cpu/a/cpu.cfs_period_us", "50000\n");
+    put("sys/fs/cgroup/cpu/a/cpu.cfs_quota_us", "150000\n");
+
+    assert_int_equal(detected(8).total.cores, 3);
+}
+
 static void v1_without_limits_leaves_the_machine(void **state)
 {
     (void)state;
@@ -276,6 +298,8 @@ int main(void)
         IN_A_TREE(a_v2_quota_and_limit_of_our_own_group_count),
         IN_A_TREE(a_group_above_ours_can_be_the_tighter_one),
         IN_A_TREE(v1_quotas_and_limits_count),
+        IN_A_TREE(a_group_below_the_top_of_a_containers_mount_is_found),
+        IN_A_TREE(no_quota_of_our_own_does_not_hide_the_one_above),
         IN_A_TREE(v1_without_limits_leaves_the_machine),
         IN_A_TREE(on_a_hybrid_system_the_hierarchy_with_the_controllers_counts),
         IN_A_TREE(less_than_one_core_counts_as_one),

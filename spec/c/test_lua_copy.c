@@ -117,6 +117,8 @@ static void what_is_not_plain_is_refused_and_named(void **state)
     assert_refused("{job = {needs = {cores = 0/0}}}", "job.needs.cores: a number that is not finite");
     assert_refused("{list = {1, 1/0}}", "list[2]: a number that is not finite");
     assert_refused("{a = {1, nil, 3}}", "a: a table is either a list without holes or has text keys only");
+    assert_refused("(function() local t = {1, 2, 3} t[2] = nil return t end)()",
+                   "the value: a table is either a list without holes or has text keys only");
     assert_refused("{1, 2, x = 3}",
                    "the value: a table is either a list without holes or has text keys only");
     assert_refused("{[0] = 1}", "the value: a table is either a list without holes or has text keys only");
@@ -134,6 +136,10 @@ static void a_table_in_itself_is_nested_too_deeply(void **state)
 
     evaluate("(function() local t = {} t.t = t return t end)()");
     assert_int_equal(copy_read(from, -1, &COPY_LIMITS, &value, &err), -1);
+    assert_non_null(strstr(err.message, "nested too deeply"));
+    evaluate("(function() local t = {} for i = 1, 100 do t = {t} end return t end)()");
+    assert_int_equal(copy_read(from, -1, &(struct copy_limits){.depth = 1000, .size = 10000}, &value, &err),
+                     -1);
     assert_non_null(strstr(err.message, "nested too deeply"));
     evaluate("{{{1}}}");
     assert_int_equal(copy_read(from, -1, &(struct copy_limits){.depth = 3, .size = 1000}, &value, &err), 0);
