@@ -117,7 +117,7 @@ static void what_is_not_plain_is_refused_and_named(void **state)
     assert_refused("{job = {needs = {cores = 0/0}}}", "job.needs.cores: a number that is not finite");
     assert_refused("{list = {1, 1/0}}", "list[2]: a number that is not finite");
     assert_refused("{a = {1, nil, 3}}", "a: a table is either a list without holes or has text keys only");
-    assert_refused("(function() local t = {1, 2, 3} t[2] = nil return t end)()",
+    assert_refused("(function() local t = {1, 2, 3, 4} t[1] = nil return t end)()",
                    "the value: a table is either a list without holes or has text keys only");
     assert_refused("{1, 2, x = 3}",
                    "the value: a table is either a list without holes or has text keys only");
