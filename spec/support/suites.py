@@ -28,7 +28,7 @@ BUILD = ROOT / "build"
 LOGS = BUILD / "logs"
 CORES = len(os.sched_getaffinity(0))
 SOAK = bool(os.environ.get("MOONRUNNER_SOAK"))
-JOB_LIMIT = 3600 if SOAK else 600  # seconds; generous: it only ends what hangs
+JOB_LIMIT = 3600 if SOAK else 240  # seconds; generous: it only ends what hangs
 SYSTEM_LIMIT = 4 * 3600 if SOAK else 1800
 SHOWN_LINES = 40  # of the log of a failed job
 SLOWEST = 8
@@ -241,7 +241,7 @@ def arm64_jobs(sysroot):
     runner = ["qemu-aarch64-static", "-L", sysroot]
     for jobs in (c_jobs, lua_jobs):
         for job in jobs("arm64", BUILD / "arm64", runner):
-            job.limit *= 4  # emulated
+            job.limit *= 2  # emulated
             job.before = become_subreaper
             yield job
 
