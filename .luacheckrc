@@ -3,6 +3,7 @@ std = "luajit"
 max_line_length = 120
 read_globals = { "host" }
 files["spec/unit"] = {
-  std = "luajit+busted", read_globals = { "host", "fault", "engine_run", "cancel_at_each_yield" }
+  std = "luajit+busted", read_globals = { "host", "fault", "engine_run", "cancel_at_each_yield", "set_environment" }
 }
 files["policies"] = { std = "luajit" }
+files["spec/support"] = { read_globals = { "host", "set_environment" } }

@@ -193,7 +193,8 @@ local function time_limit(self)
     local left = math.max(0, lifetime + (self.message.added or self.delivery.added) - host.time.wall())
     if not limit or left < limit then
       limit = left
-      sentence = ("its lifetime of %s was over while it ran"):format(host.quantity.format_duration(lifetime))
+      sentence = ("its lifetime of %s was over while it ran"):format(
+        host.quantity.format_duration(math.max(0, lifetime)))
     end
   end
   return limit, sentence
@@ -216,7 +217,7 @@ local function spawn(self)
     env = job_environment.build(self.message, self.folder, {
       inherit = options["job.inherit"], cores = self.needs.cores, marks = marks, python_folder = self.python_folder,
     }),
-    limits = { core = 0 },
+    limits = { core = 0 }, grace = options["job.grace"],
   })
   workspace:close()
   return process, err

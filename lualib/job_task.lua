@@ -28,7 +28,7 @@ function job_task.expired(job)
   local lifetime = job.message.lifetime
   if lifetime and (job.message.added or job.delivery.added) + lifetime < host.time.wall() then
     job.outcome = outcome.new("expired",
-      ("its lifetime of %s was over before it started"):format(host.quantity.format_duration(lifetime)))
+      ("its lifetime of %s was over before it started"):format(host.quantity.format_duration(math.max(0, lifetime))))
     return job.outcome
   end
 end

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "account/account.h"
 #include "base/log.h"
 #include "base/mailbox.h"
 #include "base/worker.h"
@@ -75,6 +76,19 @@ static void drain_mailbox(uv_async_t *async)
     mailbox_drain(async->data);
 }
 
+/* A small host, the same on every machine. */
+static struct account *make_account(void)
+{
+    struct err err;
+    const struct capacity capacity = {
+        .total = {.cores = 2, .mem = UINT64_C(8) << 30, .disk = UINT64_C(8) << 30},
+        .why = "spec-host says so"};
+    struct account *account = account_create(&capacity, &err);
+    if (account == NULL)
+        fatal("account", err.message);
+    return account;
+}
+
 static void set_up(struct spec_host *spec, const char *home)
 {
     struct err err;
@@ -84,7 +98,8 @@ static void set_up(struct spec_host *spec, const char *home)
     spec->wake.data = &spec->mailbox;
     spec->L = luaL_newstate();
     luaL_openlibs(spec->L);
-    spec->host = (struct host){.loop = &spec->loop, .mailbox = &spec->mailbox, .home = home};
+    spec->host = (struct host){
+        .loop = &spec->loop, .mailbox = &spec->mailbox, .home = home, .account = make_account()};
     if (mailbox_init(&spec->mailbox, wake_loop, &spec->wake, &err) != 0)
         fatal("mailbox", err.message);
     spec->host.workers = worker_pool_create(&spec->mailbox, 0, &err);
@@ -170,6 +185,7 @@ static void tear_down(struct spec_host *spec)
     uv_run(&spec->loop, UV_RUN_DEFAULT);
     if (uv_loop_close(&spec->loop) != 0)
         fatal("loop", "a handle was left open");
+    account_destroy(spec->host.account);
 }
 
 int main(int argc, char **argv)

@@ -10,7 +10,7 @@ size_t spec_open_files(void);
 /* Children of this process that nobody has reaped. */
 size_t spec_children(void);
 
-/* spec_host_tools.c: sets the globals `fault`, `engine_run` and `cancel_at_each_yield`. */
+/* spec_host_tools.c: sets the globals that it lists at its head. */
 void spec_tools_open(lua_State *L);
 
 #endif

@@ -1,6 +1,7 @@
 /* The globals that only specs see (spec-host):
  *
- *     fault.arm(name, nth)   fault.reset()   fault.names() -> {name…}       points of base/fault.h
+ *     fault.arm(name, nth)   fault.reset()   fault.names() -> {name…}   fault.count(name) -> n base/fault.h
+ *     set_environment(name, text or nil)                              a variable of this process
  *     engine_run{source = text, slice = ms?, sandbox = true?} -> {failed, code, message, traceback, results =
  * {text…}} runs a chunk as the only task of a state and a loop of its own, to its end cancel_at_each_yield(f,
  * after?) -> n runs f in a task of its own again and again, and cancels it when it (or a child) begins its
@@ -45,6 +46,22 @@ static int tools_fault_names(lua_State *L)
         }
     free(names);
     return 1;
+}
+
+static int tools_fault_count(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)fault_count(luaL_checkstring(L, 1)));
+    return 1;
+}
+
+/* --- set_environment ------------------------------------------------------------------------------------ */
+
+static int tools_set_environment(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1), *value = luaL_optstring(L, 2, NULL);
+    if ((value != NULL ? setenv(name, value, 1) : unsetenv(name)) != 0)
+        return luaL_error(L, "the variable %s can not be set", name);
+    return 0;
 }
 
 /* --- engine_run --------------------------------------------------------------------------------------- */
@@ -227,10 +244,14 @@ static const char cancelling_source[] =
 
 void spec_tools_open(lua_State *L)
 {
-    static const luaL_Reg fault[] = {
-        {"arm", tools_fault_arm}, {"reset", tools_fault_reset}, {"names", tools_fault_names}, {NULL, NULL}};
+    static const luaL_Reg fault[] = {{"arm", tools_fault_arm},
+                                     {"reset", tools_fault_reset},
+                                     {"names", tools_fault_names},
+                                     {"count", tools_fault_count},
+                                     {NULL, NULL}};
     luaL_register(L, "fault", fault);
     lua_pop(L, 1);
+    lua_register(L, "set_environment", tools_set_environment);
     lua_register(L, "engine_run", tools_engine_run);
     if (luaL_loadbuffer(L, cancelling_source, sizeof cancelling_source - 1, "@spec-host") != 0)
         lua_error(L);

@@ -101,7 +101,8 @@ describe("a field that is wrong", function()
     { "filename", json.null, "experiment.filename is null, should be the name of a Python file" },
     { "filename", "/bin/sh", 'experiment.filename is "/bin/sh", should be a relative path' },
     { "filename", "a/../../b.py", "should be a relative path without '..'" },
-    { "args", { "'open" }, "experiment.args[1] is \"'open\", should be a shell-quoted word: a single quote is never closed" },
+    { "args", { "'open" },
+      "experiment.args[1] is \"'open\", should be a shell-quoted word: a single quote is never closed" },
     { "args", { "fine", 7 }, "experiment.args[2] is 7, should be a string" },
     { "args", "text", 'experiment.args is "text", should be a list of strings' },
     { "pythonenv", { "numpy", false }, "experiment.pythonenv[2] is false, should be a string" },
@@ -113,9 +114,11 @@ describe("a field that is wrong", function()
     { "resources_needed", { ram = "lots" }, 'experiment.resources_needed.ram is "lots", should be a size' },
     { "resources_needed", 3, "experiment.resources_needed is 3, should be an object" },
     { "artifacts", { ["a/b"] = {} }, 'experiment.artifacts has the tag "a/b", should be a name without' },
-    { "artifacts", { a = { key = "/etc/passwd" } }, "experiment.artifacts.a.key is \"/etc/passwd\", should be a relative" },
+    { "artifacts", { a = { key = "/etc/passwd" } },
+      "experiment.artifacts.a.key is \"/etc/passwd\", should be a relative" },
     { "artifacts", { a = { key = "x/../../y" } }, "experiment.artifacts.a.key is \"x/../../y\", should be a relative" },
-    { "artifacts", { a = { key = "k", mutable = "yes" } }, 'experiment.artifacts.a.mutable is "yes", should be true or' },
+    { "artifacts", { a = { key = "k", mutable = "yes" } },
+      'experiment.artifacts.a.mutable is "yes", should be true or' },
     { "artifacts", { a = { mutable = true } }, "experiment.artifacts.a is an object, should be an object with a key" },
   }
   for _, case in ipairs(cases) do
