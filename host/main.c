@@ -12,17 +12,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <lauxlib.h>
-#include <luajit.h>
-
 #include "account/account.h"
 #include "base/log.h"
 #include "base/mailbox.h"
 #include "base/worker.h"
 #include "file/file.h"
+#include "lua/command.h"
 #include "lua/host.h"
-#include "lua/lua_err.h"
-#include "lua/sandbox.h"
 #include "lua/task.h"
 #include "option_table.h"
 #include "options.h"
@@ -146,15 +142,10 @@ static int open_loop(struct program *program, struct err *err)
 
 static int open_lua(struct program *program, struct err *err)
 {
-    char lualib[PATH_MAX + 16];
-    snprintf(lualib, sizeof lualib, "%s/lualib", program->home);
-    program->L = luaL_newstate();
-    if (program->L == NULL)
-        return err_set(err, ERR_NO_MEMORY, "no memory for a Lua state");
-    /* A count hook never fires inside compiled code: no budget would hold. */
-    luaJIT_setmode(program->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
-    sandbox_open(program->L, lualib);
     uint64_t slice_ms = (uint64_t)options_integer(program->options, "lua.slice");
+    program->L = command_create_state(program->home, err);
+    if (program->L == NULL)
+        return -1;
     program->host.engine =
         engine_create(program->L, &program->loop, &(struct engine_limits){.slice_us = slice_ms * 1000}, err);
     if (program->host.engine == NULL)
@@ -162,12 +153,7 @@ static int open_lua(struct program *program, struct err *err)
     program->host.supervisor = supervisor_create(&program->loop, program->host.workers, err);
     if (program->host.supervisor == NULL)
         return -1;
-    host_set(program->L, &program->host);
-    host_open(program->L);
-    lua_getglobal(program->L, "host");
-    lua_pushstring(program->L, program->home);
-    lua_setfield(program->L, -2, "home");
-    lua_pop(program->L, 1);
+    command_open_host(program->L, &program->host);
     return 0;
 }
 
@@ -198,43 +184,13 @@ static int open_account(struct program *program, struct err *err)
 /* --- the command
  * ---------------------------------------------------------------------------------------------- */
 
-static void command_ended(struct task *task, lua_State *L, int nresults, const struct task_end *end,
-                          void *arg)
+static void command_ended(int exit_code, const struct task_end *end, void *arg)
 {
     struct program *program = arg;
-    (void)task;
     program->ended = true;
-    program->exit_code = nresults > 0 ? (int)lua_tointeger(L, 1) : EXIT_INTERNAL;
+    program->exit_code = end->failed ? EXIT_INTERNAL : exit_code;
     if (end->failed)
         fprintf(stderr, "moonrunner: internal error: %s\n%s\n", end->err.message, end->traceback);
-}
-
-static int start_command(struct program *program, int argc, char **argv, struct err *err)
-{
-    lua_State *L = program->L;
-    lua_getglobal(L, "require");
-    lua_pushliteral(L, "cli.main");
-    if (lua_pcall(L, 1, 1, 0) != 0) {
-        lua_err_read(L, -1, ERR_SCRIPT_INVALID, err);
-        return -1;
-    }
-    lua_getfield(L, -1, "main");
-    lua_remove(L, -2);
-    if (argc > 1)
-        lua_pushstring(L, argv[1]);
-    else
-        lua_pushnil(L);
-    lua_createtable(L, argc, 0);
-    for (int i = 2; i < argc; i++) {
-        lua_pushstring(L, argv[i]);
-        lua_rawseti(L, -2, i - 1);
-    }
-    const struct task_options options = {.name = "command"};
-    struct task *task = task_start(program->host.engine, L, 2, &options, err);
-    if (task == NULL)
-        return -1;
-    task_on_end(task, command_ended, program);
-    return 0;
 }
 
 /* Runs until the command has ended and nothing that it started is left. */
@@ -262,7 +218,7 @@ static void close_parts(struct program *program)
     engine_destroy(program->host.engine);
     uv_walk(&program->loop, close_handle, NULL);
     uv_run(&program->loop, UV_RUN_DEFAULT);
-    lua_close(program->L);
+    command_close_state(program->L);
     uv_loop_close(&program->loop);
     account_destroy(program->host.account);
     options_free(program->options);
@@ -272,7 +228,9 @@ static int run_command(struct program *program, int argc, char **argv, bool is_r
 {
     struct err err;
     if (open_loop(program, &err) < 0 || open_lua(program, &err) < 0 ||
-        (is_run && open_account(program, &err) < 0) || start_command(program, argc, argv, &err) < 0) {
+        (is_run && open_account(program, &err) < 0) ||
+        command_start(program->L, program->host.engine, argc - 1, argv + 1, command_ended, program, &err) <
+            0) {
         fail("start", &err);
         return EXIT_INTERNAL;
     }
