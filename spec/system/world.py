@@ -226,9 +226,9 @@ class World:
         beside.rename(folder / name)
         return folder / name
 
-    def send(self, key, program, *args, queue="local_q", config=None, **changes):
+    def send(self, key, program, queue="local_q", config=None, **changes):
         """Writes the document and sends the message, as the client does."""
-        experiment = self.experiment(key, program, args, **changes)
+        experiment = self.experiment(key, program, **changes)
         path = self.document_path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(experiment))
