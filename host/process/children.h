@@ -20,7 +20,8 @@ struct child {
     uint64_t start;        /* as proc_stat.start */
     struct process *owner; /* NULL: a stray that could be anybody's */
     bool main;
-    bool asked; /* a stray that was sent TERM */
+    bool asked;    /* a stray that was sent TERM */
+    bool searched; /* a stray that is a root of the search that runs */
 };
 
 #define CHILD_BUCKETS 256

@@ -170,7 +170,7 @@ static int add_stray(struct supervisor *supervisor, pid_t pid, struct err *err)
         stray->owner = find_owner(supervisor, pid, handle);
         children_add(&supervisor->children, stray);
         for (struct process *p = supervisor->processes; p; p = p->next)
-            p->end.strays += p->main_ended && stat.state != 'Z' && waits_for(p, stray);
+            p->end.strays += p->main_ended && waits_for(p, stray);
     }
     close(handle);
     return stray ? 0 : err_set(err, ERR_NO_MEMORY, "a stray process: out of memory");
@@ -192,8 +192,8 @@ static int find_strays(struct supervisor *supervisor)
 
 struct round {
     struct supervisor *supervisor;
-    pid_t group; /* see child_signal */
-    pid_t *killed;
+    pid_t group;  /* see child_signal */
+    pid_t *roots; /* when a search begins: the strays that are to be killed; NULL otherwise */
     size_t n_killed;
 };
 
@@ -214,9 +214,13 @@ static void signal_stray(struct child *stray, void *arg)
             phase = p->phase;
     }
     if (phase == PHASE_KILLED) {
-        child_signal(stray->pid, SIGKILL, &round->group);
-        if (round->killed)
-            round->killed[round->n_killed] = stray->pid;
+        /* A root is left to the search: what it is the parent of could not be found without it. */
+        if (round->roots) {
+            round->roots[round->n_killed] = stray->pid;
+            stray->searched = true;
+        } else if (!stray->searched) {
+            child_signal(stray->pid, SIGKILL, &round->group);
+        }
         round->n_killed++;
     } else if (phase == PHASE_ASKED && !stray->asked) {
         kill(stray->pid, SIGTERM);
@@ -237,11 +241,23 @@ static void search_run(struct work *work)
     tree_kill(&search->query, clock_monotonic_ms() + SEARCH_WAIT_MS, &ignored);
 }
 
+static void end_searched(struct child *stray, void *arg)
+{
+    (void)arg;
+    stray->searched = false;
+}
+
+static void search_end(struct search *search)
+{
+    free(search->roots);
+    search->supervisor->searching = false;
+    children_each_stray(&search->supervisor->children, end_searched, NULL);
+}
+
 static void search_done(struct work *work)
 {
     struct search *search = (struct search *)((char *)work - offsetof(struct search, work));
-    free(search->roots);
-    search->supervisor->searching = false;
+    search_end(search);
     turn(search->supervisor);
 }
 
@@ -256,10 +272,9 @@ static void search_start(struct supervisor *supervisor, pid_t *roots, size_t n)
         .query = {.roots = roots, .n_roots = n, .before = proc_now()},
         .roots = roots,
     };
-    supervisor->searching =
-        !FAULT("process.search") && worker_submit(supervisor->pool, &search->work, &ignored) == 0;
-    if (!supervisor->searching)
-        free(roots);
+    supervisor->searching = true;
+    if (FAULT("process.search") || worker_submit(supervisor->pool, &search->work, &ignored) < 0)
+        search_end(search);
 }
 
 /* --- a turn
@@ -288,18 +303,18 @@ static void signal_strays(struct supervisor *supervisor, uint64_t now)
     bool search = supervisor->kill_turns >= SEARCH_AFTER && !supervisor->searching;
     struct round round = {.supervisor = supervisor};
     if (search)
-        round.killed = calloc(supervisor->children.strays, sizeof *round.killed);
+        round.roots = calloc(supervisor->children.strays, sizeof *round.roots);
     children_each_stray(&supervisor->children, signal_stray, &round);
     if (round.n_killed == 0) {
         supervisor->kill_turns = 0;
-        free(round.killed);
+        free(round.roots);
         return;
     }
     uint64_t pause = supervisor->kill_turns < 7 ? RETRY_FIRST_MS << supervisor->kill_turns : RETRY_LAST_MS;
     supervisor->kill_turns++;
     supervisor->turn_at = now + pause < supervisor->turn_at ? now + pause : supervisor->turn_at;
-    if (round.killed)
-        search_start(supervisor, round.killed, round.n_killed);
+    if (round.roots)
+        search_start(supervisor, round.roots, round.n_killed);
 }
 
 /* Unlinks the processes of which nothing is left, and returns them. While a search runs, those that were

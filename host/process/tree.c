@@ -163,8 +163,9 @@ int tree_kill(const struct tree_query *query, uint64_t deadline, struct err *err
     int found = 0, status = table_read(&table, query, err);
     for (int pass = 0; status == 0 && freeze(&table) > 0 && pass < FREEZE_PASSES; pass++)
         status = table_read(&table, query, err);
-    /* After a failed search, what is already stopped must not stay so. */
-    for (size_t i = 0; i < table.n; i++) {
+    /* Also after a failed search: what is already stopped must not stay so. Children first, so that none of
+     * them gets another parent while it lives. */
+    for (size_t i = table.n; i-- > 0;) {
         struct entry *entry = &table.entries[i];
         entry->member = entry->member && signal_member(&entry->stat, SIGKILL);
         found += entry->member;

@@ -40,7 +40,7 @@ static void a_shorter_grace_wins_and_a_longer_one_does_not(void **state)
     struct ran ran;
     start_shell(*state, &ran, "trap '' TERM; echo ready; while :; do sleep 0.01; done", plain_environment, 0);
     wait_output(*state, &ran, "ready");
-    process_stop(ran.process, UINT64_MAX);
+    process_stop(ran.process, 3600000);
     process_stop(ran.process, 10);
     process_stop(ran.process, 3600000);
     wait_empty(*state, &ran);
@@ -116,17 +116,35 @@ static void what_ended_before_the_main_process_is_no_stray(void **state)
     assert_int_equal(ran.end.strays, 0);
 }
 
-static void a_deep_tree_of_sessions_is_killed_to_the_last_leaf(void **state)
+#define DEPTH 120
+
+/* This program with an argument: each process starts one more in a new session, and stays. */
+static int be_a_deep_tree(void)
+{
+    for (int depth = 0; depth < DEPTH; depth++) {
+        pid_t pid = fork();
+        if (pid != 0)
+            for (;;)
+                pause();
+        setsid();
+    }
+    if (write(1, "leaf\n", 5) != 5)
+        return 1;
+    for (;;)
+        pause();
+}
+
+static void a_deep_tree_of_sessions_is_killed_as_a_whole(void **state)
 {
     struct ran ran;
-    start_shell(*state, &ran,
-                "deep='if [ $1 = 0 ]; then echo leaf; exec sleep 1000; fi; setsid sh -c \"$2\" x $(($1 - 1)) "
-                "\"$2\" & wait';"
-                "sh -c \"$deep\" x 12 \"$deep\"",
-                plain_environment, 0);
+    struct err err;
+    struct spawn spawn = spawn_of((const char *const[]){"/proc/self/exe", "deep", NULL});
+    assert_non_null(ran_start(*state, &ran, &spawn, false, &err));
     wait_output(*state, &ran, "leaf");
     stop_and_wait(*state, &ran, 0);
     assert_int_equal(ran.end.signal, SIGKILL);
+    assert_true(ran.end.strays <
+                DEPTH / 2); /* else it went from parent to child, and a tree can grow as fast */
 }
 
 static void stopping_one_leaves_another_and_its_daemons_alone(void **state)
@@ -280,6 +298,20 @@ static void a_fork_bomb_in_one_group_dies_at_once(void **state)
     assert_int_equal(ran.end.signal, SIGKILL);
 }
 
+static void a_fork_bomb_that_outlives_the_main_process_dies_too(void **state)
+{
+    struct ran ran;
+    start_shell(*state, &ran,
+                "end=$(($(date +%s) + 3)); trap '' TERM;"
+                "b() { test $(date +%s) -ge $end && { echo over; exit; }; b & test $1 = 0 || b 0 & wait; };"
+                "b 1 & exit 6",
+                plain_environment, 20);
+    wait_empty(*state, &ran);
+    assert_int_equal(ran.end.code, 6);
+    assert_true(ran.end.killed);
+    assert_null(strstr(ran.text, "over"));
+}
+
 /* --- failures
  * --------------------------------------------------------------------------------------------------- */
 
@@ -289,7 +321,7 @@ static void the_proof_waits_when_children_can_not_be_listed(void **state)
                                          "process.list", "process.tree"};
     for (size_t i = 0; i < sizeof points / sizeof points[0]; i++) {
         struct ran ran;
-        start_shell(*state, &ran, "echo ready; setsid sh -c 'setsid sleep 1000 & sleep 1000' & wait",
+        start_shell(*state, &ran, "setsid sh -c 'setsid sleep 1000 & echo ready; sleep 1000' & wait",
                     plain_environment, 0);
         wait_output(*state, &ran, "ready");
         fault_arm(points[i], 1);
@@ -372,6 +404,8 @@ int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "zombies") == 0)
         return leave_zombies();
+    if (argc > 1 && strcmp(argv[1], "deep") == 0)
+        return be_a_deep_tree();
     if (argc > 1 && strcmp(argv[1], "chain") == 0)
         return be_a_chain();
     if (argc > 1 && strcmp(argv[1], "bush") == 0)
@@ -385,12 +419,13 @@ int main(int argc, char **argv)
         TEST(daemons_that_outlive_the_main_process_are_ended_and_counted),
         TEST(a_daemon_that_ignores_term_is_killed_after_the_grace),
         TEST(what_ended_before_the_main_process_is_no_stray),
-        TEST(a_deep_tree_of_sessions_is_killed_to_the_last_leaf),
+        TEST(a_deep_tree_of_sessions_is_killed_as_a_whole),
         TEST(stopping_one_leaves_another_and_its_daemons_alone),
         TEST(a_daemon_is_known_by_its_mark_after_its_main_process_has_ended),
         TEST(a_chain_of_double_forks_is_caught),
         TEST(a_bush_of_sessions_is_killed_while_it_grows),
         TEST(a_fork_bomb_in_one_group_dies_at_once),
+        TEST(a_fork_bomb_that_outlives_the_main_process_dies_too),
         TEST(the_proof_waits_when_children_can_not_be_listed),
         TEST(processes_start_and_stop_from_inside_on_end),
         TEST(many_at_once_all_end),
