@@ -16,7 +16,6 @@ end
 
 -- First signal: drain. Second: end what runs. Third: now. Returns the exit code that the third one asks for.
 local function obey_signals(host_runner, exit)
-  host.signal.catch()
   for count = 1, math.huge do
     local signal = host.signal.receive()
     if not signal then
@@ -35,15 +34,11 @@ local function obey_signals(host_runner, exit)
   end
 end
 
-local function open_parts(options)
-  local folders, err = run_folder.make(options["working-dir"])
-  if not folders then
-    return nil, err
-  end
-  run_folder.clean(folders.working)
+local function open_parts(options, folders)
   local parts = {
     options = options, run = folders.run, jobs = folders.jobs, environments = folders.environments, folders = folders,
   }
+  local err
   parts.scheduler, err = host.scheduler.open({
     lualib = host.home .. "/lualib", policies = host.home .. "/policies", shipped = host.home .. "/policies",
   })
@@ -80,8 +75,16 @@ end
 ---@return integer exit code
 function run.main()
   local options, exit = host.options, { code = 0 }
-  local parts, err = open_parts(options)
+  host.signal.catch() -- from now on a signal that comes early is obeyed as soon as there is something to drain
+  local folders, err = run_folder.make(options["working-dir"])
+  if not folders then
+    return fail(err)
+  end
+  run_folder.clean(folders.working)
+  local parts
+  parts, err = open_parts(options, folders)
   if not parts then
+    run_folder.remove(folders)
     return fail(err)
   end
   announce(parts)

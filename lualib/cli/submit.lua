@@ -1,8 +1,10 @@
 -- `moonrunner submit`: sends an experiment to a folder queue, with the StudioML client's own words for options.
 local arguments = require "cli.arguments"
 local errors = require "errors"
+local folder_name = require "queue.folder_name"
 local folder_submit = require "queue.folder_submit"
 local follow = require "cli.follow"
+local message = require "studioml.message"
 local submission = require "studioml.submission"
 
 local submit = {}
@@ -11,6 +13,7 @@ submit.summary = "send an experiment to a queue, and wait for it if asked to"
 
 local USAGE = 64
 local UNAVAILABLE = 69
+local DEFAULT_QUEUE = "local_moonrunner"
 
 local OPTIONS = {
   { name = "queue", value = "NAME", help = "The queue to send to, made when it is not there (local_moonrunner)." },
@@ -35,8 +38,9 @@ local OPTIONS = {
 local HELP = [[
 usage: moonrunner submit [OPTIONS] FILE.py [ARGUMENTS…]
 
-Packs this folder (without what .studioml_ignore names) and sends FILE.py in it, with its arguments, to a queue. A
-runner (moonrunner run) takes it from there. Results are kept in the store, below storage/experiments/KEY/.
+Packs this folder (without what .studioml_ignore names) and sends FILE.py in it,
+with its arguments, to a queue. A runner (moonrunner run) takes it from there.
+Results are kept in the store, below storage/experiments/KEY/.
 
   moonrunner submit --wait train.py --epochs 3
   moonrunner submit --queue local_gpu --gpus 1 --ram 16g --max-duration 2h train.py
@@ -46,8 +50,9 @@ runner (moonrunner run) takes it from there. Results are kept in the store, belo
 
 local EXIT_HELP = [[
 
-exit status with --wait: the program's; 128 + N when signal N ended it; 124 when it ran too long; 125 when it never
-ran. Without: 0 sent; 64 wrong usage; 69 the queue or the store can not be used.
+exit status with --wait: the program's; 128 + N when signal N ended it; 124 when
+it ran too long; 125 when it never ran. Without: 0 sent; 64 wrong usage; 69 the
+queue or the store can not be used.
 ]]
 
 local function say(text)
@@ -88,6 +93,14 @@ local function read_needs(values)
     needs[name] = text
   end
   return needs
+end
+
+local function check_queue(queue)
+  local refusal = folder_name.refusal(queue)
+  if refusal then
+    return nil, errors.new("option.invalid", ("the queue %s: %s"):format(folder_name.printable(queue), refusal))
+  end
+  return true
 end
 
 local function check_durations(values)
@@ -141,6 +154,9 @@ local function read_request(values, words)
   local fine, err = check_program(folder, words[1])
   local needs, requirements
   if fine then
+    fine, err = check_queue(values.queue or DEFAULT_QUEUE)
+  end
+  if fine then
     fine, err = check_durations(values)
   end
   if fine then
@@ -167,6 +183,11 @@ local function send(request, queue)
   host.console.status("")
   if not made then
     return nil, err
+  end
+  local accepted
+  accepted, err = message.parse(made.message, { cores = 0, mem = 0, disk = 0 })
+  if not accepted then
+    return nil, errors.new("option.invalid", "a runner would refuse it: " .. err.message)
   end
   local written
   written, err = submission.write_document(made)
@@ -204,7 +225,7 @@ function submit.main(words)
     return refuse(err)
   end
   local made
-  made, err = send(request, values.queue or "local_moonrunner")
+  made, err = send(request, values.queue or DEFAULT_QUEUE)
   if not made then
     say("moonrunner submit: " .. err.message)
     return errors.is(err, "option.invalid") and USAGE or UNAVAILABLE
