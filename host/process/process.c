@@ -463,6 +463,16 @@ static int watch_children(struct supervisor *supervisor, uv_loop_t *loop, struct
     return 0;
 }
 
+/* All proofs rest on it, so a sandbox that only says yes is not believed. */
+static int become_subreaper(void)
+{
+    int is_one = 1;
+    if (FAULT("process.subreaper") ? (errno = EINVAL, true) : prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+        return -1;
+    prctl(PR_GET_CHILD_SUBREAPER, &is_one, 0, 0, 0);
+    return is_one ? 0 : (errno = ENOSYS, -1);
+}
+
 struct supervisor *supervisor_create(uv_loop_t *loop, struct worker_pool *pool, struct err *err)
 {
     assert(!exists);
@@ -483,7 +493,7 @@ struct supervisor *supervisor_create(uv_loop_t *loop, struct worker_pool *pool, 
     uv_timer_init(loop, &supervisor->timer); /* can not fail */
     supervisor->timer.data = supervisor;
     supervisor->open_handles = 1;
-    if (FAULT("process.subreaper") ? (errno = EINVAL, true) : prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0) {
+    if (become_subreaper() < 0) {
         err_set(err, ERR_PROCESS_PRCTL, "becoming a subreaper: %s", strerror(errno));
     } else if (watch_children(supervisor, loop, err) == 0) {
         return supervisor;
