@@ -51,6 +51,9 @@ end
 
 -- The outcome of a failed step: the canceller's, if that is why it failed.
 local function fail(self, code, err)
+  if errors.is(err, "task.cancelled") then
+    code = "interrupted"
+  end
   return nil, self.interrupted or outcome.of_error(code, err)
 end
 
@@ -151,7 +154,7 @@ end
 
 --- Step: the Python interpreter, and its packages when the message names any.
 function Job:prepare_environment()
-  local interpreter, err = python_env.find_interpreter(self.message.python_version, self.context.environments)
+  local interpreter, err = python_env.find_interpreter(self.message.python_version, self.directory)
   if not interpreter then
     return fail(self, "environment_failed", err)
   end
@@ -251,28 +254,40 @@ local function wait_for_program(self, process)
     return ending
   elseif self.interrupted then
     return ending, self.interrupted.code, self.interrupted.sentence
+  elseif errors.is(stopped_by, "task.cancelled") then
+    return ending, "interrupted", stopped_by.message
   end
-  return ending, "over_time", too_long
+  return ending, "over_time", too_long or stopped_by.message
+end
+
+local function start_program(self)
+  local header = self.attempt > 1
+    and ("moonrunner: attempt %d of %d\n"):format(self.attempt, self.context.options["job.attempts"]) or ""
+  local appended, err = append_output(self, header)
+  if not appended then
+    return nil, err
+  end
+  return spawn(self)
 end
 
 --- Step: the program, from its start to the proof that none of its processes is left.
 ---@return outcome
 function Job:run()
-  local header = self.attempt > 1
-    and ("moonrunner: attempt %d of %d\n"):format(self.attempt, self.context.options["job.attempts"]) or ""
-  local appended, err = append_output(self, header)
+  local watching, err = host.task.start(self.lease.watch, self.lease, function()
+    self:interrupt(outcome.new("stopped", "the user stopped it"))
+  end)
   local process
-  if appended then
-    process, err = spawn(self)
+  if watching then
+    process, err = start_program(self)
   end
   if not process then
+    if watching then
+      watching:cancel()
+    end
     return select(2, fail(self, "start_failed", err))
   end
   host.log("info", "job.spawned", { pid = process.pid, program = self.message.program })
   self.process = process
-  local watching = host.task.start(self.lease.watch, self.lease, function()
-    self:interrupt(outcome.new("stopped", "the user stopped it"))
-  end)
   local ending, code, sentence = wait_for_program(self, process)
   watching:cancel()
   local ended = outcome_of_ending(ending)

@@ -41,26 +41,43 @@ end
 
 local function outcome_of_script(job, results, err)
   if outcome.is_outcome(results) then
-    return results
+    return outcome.new(results.code, results.sentence, results) -- a copy: a script may have put anything into it
   elseif job.interrupted then
     return job.interrupted
-  elseif err then
+  elseif type(err) == "table" and err.traceback then
     return outcome.new("script_failed", err.message)
+  elseif outcome.is_outcome(err) then
+    return outcome.new(err.code, err.sentence, err) -- `return job:fetch_artifacts()`: nil and the outcome
   end
   return outcome.new("script_failed",
     ("scripts/handle_job.lua returned %s, should be an outcome"):format(type(results)))
+end
+
+-- Waits for the script, whatever happens: when this task is cancelled, so is the script.
+local function run_script(job)
+  local err
+  job.task, err = host.task.start(call_script, job)
+  if not job.task then
+    return outcome.of_error("start_failed", err)
+  end
+  if job.interrupted then
+    job.task:cancel(errors.new("task.cancelled", job.interrupted.sentence))
+  end
+  local results
+  results, err = job.task:join()
+  if not job.task:done() then
+    job.task:cancel(err)
+    job.task:await_end()
+    results, err = job.task:join()
+  end
+  return outcome_of_script(job, results, err)
 end
 
 --- Runs a booked job to its outcome, which stands in `job.outcome` afterwards. Never fails. Waits.
 function job_task.run(job)
   host.task.set_fields({ key = job.key, queue = job.queue, attempt = job.attempt })
   host.log("info", "job.started", { cores = job.placement.cores, mem = job.placement.mem })
-  job.task = host.task.start(call_script, job)
-  if job.interrupted then
-    job.task:cancel(errors.new("task.cancelled", job.interrupted.sentence))
-  end
-  local results, err = job.task:join()
-  job.outcome = outcome_of_script(job, results, err)
+  job.outcome = run_script(job)
   host.log(job.outcome.code == "succeeded" and "info" or "warning", "job.ended",
     { outcome = job.outcome.code, sentence = job.outcome.sentence, duration = job.outcome.duration or nil,
       peak = job.outcome.peak or nil })

@@ -34,6 +34,10 @@ local CODES = {
 ---@field duration integer|false ms the program ran
 ---@field peak integer|false bytes, the largest resident size
 
+local function number_or_false(value)
+  return type(value) == "number" and value or false
+end
+
 ---@param code string one of the list; anything else raises
 ---@param sentence string
 ---@param details table|nil retryable, exit, signal, duration, peak
@@ -46,16 +50,16 @@ function outcome.new(code, sentence, details)
   details = details or {}
   local retryable = kind.retryable or false
   if details.retryable ~= nil then
-    retryable = retryable and details.retryable
+    retryable = retryable and details.retryable == true
   end
   return {
     code = code,
     sentence = sentence,
     retryable = retryable,
-    exit = details.exit or false,
-    signal = details.signal or false,
-    duration = details.duration or false,
-    peak = details.peak or false,
+    exit = number_or_false(details.exit),
+    signal = number_or_false(details.signal),
+    duration = number_or_false(details.duration),
+    peak = number_or_false(details.peak),
   }
 end
 

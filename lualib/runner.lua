@@ -65,7 +65,7 @@ function Runner:received(delivery)
   self.last_activity = host.time.monotonic()
   if not job then
     self:start(function()
-      settle.refuse(delivery, err)
+      settle.refuse(delivery, err, self.options["job.attempts"])
       self.held = self.held - 1
       self.intake:answered(delivery.queue)
     end)

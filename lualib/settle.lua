@@ -9,6 +9,7 @@ local settle = {}
 local LIMIT = 15 * 60 * 1000 -- ms for all of it
 local RETRY = 1000           -- ms between two tries of an answer that failed
 local RETRY_LOG = 60         -- every so many tries it is logged again
+local UNREADABLE = 10000     -- ms before a message that could not be read goes back
 
 local EVENTS = {
   acknowledged = "delivery.acknowledged", again = "delivery.returned", handed_back = "delivery.returned",
@@ -85,17 +86,23 @@ function settle.answer(job, answer)
   return host.task.shield(LIMIT, carry_out, job, answer)
 end
 
---- Sets aside a delivery that is no job: undecodable or too big. Its document is untouched. Waits.
+--- Answers a delivery that is no job. What is undecodable or too big is set aside; what could not be read just now
+--- goes to the tail of its queue, as often as a job is tried. Its document is untouched. Waits.
 ---@param delivery table
----@param err table message.invalid, message.too_big or file.*
+---@param err table message.invalid, message.too_big, file.*, …
+---@param attempts integer how many failures set it aside
 ---@return string|nil how
-function settle.refuse(delivery, err)
+function settle.refuse(delivery, err, attempts)
   local refused = outcome.of_error("refused", err)
+  local failures = delivery.failures + 1
+  local answer = { effect = "set_aside", code = refused.code, reason = refused.sentence,
+    attempt = delivery.attempt - 1, failures = delivery.failures }
   host.log("warning", "job.refused", { message = delivery.key_hint, queue = delivery.queue, reason = refused.sentence })
-  return host.task.shield(LIMIT, give, delivery, {
-    effect = "set_aside", code = refused.code, reason = refused.sentence,
-    attempt = delivery.attempt - 1, failures = delivery.failures,
-  })
+  if err.retryable and failures < attempts then
+    answer.effect, answer.attempt, answer.failures = "again", delivery.attempt, failures
+    host.time.sleep(UNREADABLE)
+  end
+  return host.task.shield(LIMIT, give, delivery, answer)
 end
 
 return settle

@@ -12,10 +12,13 @@ local MAX_DEPTH = 1000
 local function check_changes(changes)
   for name, value in pairs(changes) do
     local ok, err = host.json.check(value, MAX_DEPTH)
-    if not ok then
+    if not ok and err.retryable then
+      return nil, err -- no memory
+    elseif not ok then
       error(("document.set: the value of %s is no JSON text: %s"):format(name, err.message), 3)
     end
   end
+  return true
 end
 
 -- The members that the document does not have yet, as text, in the order of their names.
@@ -38,9 +41,12 @@ end
 ---@param text string the document
 ---@param changes table<string, string> name -> JSON text
 ---@return string|nil text
----@return table|nil err json.invalid
+---@return table|nil err json.invalid; a change that is no JSON text raises
 function m.set(text, changes)
-  check_changes(changes)
+  local fine, err = check_changes(changes)
+  if not fine then
+    return nil, err
+  end
   local members, object_start = host.json.members(text)
   if not members then
     return nil, errors.wrap(object_start, "the document")

@@ -182,13 +182,14 @@ end
 ---@return table|nil job key program arguments requirements python_version project owner needs{cores mem disk gpus
 --- gpu_mem} max_duration lifetime added artifacts[] environment extra_requirements database storage; times in ms,
 --- sizes in bytes, false when unknown
----@return table|nil err message.invalid
+---@return table|nil err message.invalid, or what else went wrong (retryable)
 function message.parse(text, defaults)
-  local valid, problem = host.json.check(text, MAX_DEPTH)
-  if not valid then
+  local decoded, problem = json.decode(text, MAX_DEPTH)
+  if decoded == nil and problem.retryable then
+    return nil, problem -- the host's trouble (no memory), not the message's
+  elseif decoded == nil then
     return nil, errors.new("message.invalid", "the message is not valid JSON: " .. problem.message)
   end
-  local decoded = json.decode(text)
   if type(decoded) ~= "table" or decoded[1] ~= nil then
     return nil, errors.new("message.invalid",
       ("the message is %s, should be an object with experiment and config"):format(schema.describe(decoded)))
