@@ -47,8 +47,7 @@ static void program_release(struct program *program)
         free(program);
 }
 
-/* --- waiting
- * ---------------------------------------------------------------------------------------------------- */
+/* --- waiting ------------------------------------------------------------------------------------- */
 
 static double milliseconds(const struct timeval *time)
 {
@@ -193,8 +192,7 @@ static int process_gc(lua_State *L)
     return 0;
 }
 
-/* --- starting
- * --------------------------------------------------------------------------------------------------- */
+/* --- starting ------------------------------------------------------------------------------------ */
 
 /* Everything that the options point to lies in Lua's memory, below the top of the stack, until the call
  * returns. */
@@ -384,8 +382,7 @@ static int spawn_in_lua(lua_State *L)
     return 1;
 }
 
-/* --- dead runs
- * -------------------------------------------------------------------------------------------------- */
+/* --- dead runs ----------------------------------------------------------------------------------- */
 
 struct ending_run {
     struct blocking blocking;

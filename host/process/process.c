@@ -1,12 +1,9 @@
-/* The supervisor: reaps, notices what outlives its main process, stops trees, and says when they are empty.
+/* The supervisor: reaps, stops what is to be stopped, and says when trees are empty.
  *
- * Everything happens in `turn`, which runs after SIGCHLD, when a time is up, and when a search has come back:
- * reap what has ended; list the host's children; what is not known among them is a stray; signal the strays
- * as far as their processes have got (asked, killed); report the processes of which nothing is left.
- *
- * Killing goes level by level: a stray that dies hands its children to the host, which finds them in the next
- * turn. Trees that are deep, or grow meanwhile, are also searched in /proc and stopped as a whole, by a
- * worker (tree.c). */
+ * Everything happens in supervisor_turn, which runs after SIGCHLD, when a time is up, and when a search has
+ * come back: reap what has ended; list the host's children; what is not known among them is a stray; signal
+ * the strays as far as their processes have got (asked, killed); report the processes of which nothing is
+ * left. What is done about strays is in strays.c. */
 #include "process/process.h"
 
 #include <assert.h>
@@ -21,67 +18,19 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
-#include "base/worker.h"
-#include "process/children.h"
 #include "process/proc.h"
 #include "process/spawn.h"
-#include "process/tree.h"
+#include "process/supervisor.h"
 
-#define REAP_MAX 1000    /* children reaped in one turn: others of the loop wait no longer than that takes */
-#define RETRY_FIRST_MS 2 /* between two looks at killed strays that did not end yet; doubles */
-#define RETRY_LAST_MS 200
-#define SEARCH_AFTER 2     /* turns with killed strays until /proc is searched too */
-#define SEARCH_WAIT_MS 100 /* how long a search waits for what it killed */
-#define NEVER UINT64_MAX
-
-enum phase { PHASE_RUNNING, PHASE_ASKED, PHASE_KILLED };
-
-struct process {
-    struct process *next;
-    struct supervisor *supervisor;
-    struct child main;
-    char *mark; /* "MOONRUNNER_ATTEMPT=…" out of its environment, or NULL */
-    uint64_t grace_ms, kill_at;
-    uint64_t started, ended; /* monotonic milliseconds */
-    enum phase phase;
-    bool main_ended;
-    bool finished; /* on its way to on_end */
-    size_t left;   /* strays it waits for, as counted in this turn */
-    struct process_end end;
-    void (*on_end)(struct process *, const struct process_end *, void *arg);
-    void *arg;
-};
-
-struct search {
-    struct work work;
-    struct supervisor *supervisor;
-    struct tree_query query;
-    pid_t *roots;
-};
-
-struct supervisor {
-    uv_signal_t sigchld;
-    uv_timer_t timer;
-    unsigned open_handles; /* not closed yet; the last one frees */
-    struct worker_pool *pool;
-    int null_fd;
-    struct children children;
-    struct process *processes; /* the newest first */
-    size_t n_processes, n_ended;
-    struct proc_pids pids; /* kept to spare the allocation */
-    struct search search;
-    bool searching;
-    unsigned kill_turns; /* turns in a row with a killed stray that still lives */
-    uint64_t turn_at;    /* when to look again although nothing happened */
-};
+#define REAP_MAX 1000 /* children reaped in one turn: others of the loop wait no longer than that takes */
+#define RETRY_MS 200  /* until children are listed again when that has failed */
 
 static uint64_t add_ms(uint64_t a, uint64_t b)
 {
     return b > NEVER - a ? NEVER : a + b;
 }
 
-/* --- reaping
- * ---------------------------------------------------------------------------------------------------- */
+/* --- reaping ------------------------------------------------------------------------------------- */
 
 static void add_usage(struct rusage *sum, const struct rusage *more)
 {
@@ -127,158 +76,7 @@ static void reap(struct supervisor *supervisor)
     supervisor->turn_at = 0;
 }
 
-/* --- strays
- * ----------------------------------------------------------------------------------------------------- */
-
-/* By session, which only setsid leaves; else by the mark, which only a new environment loses. Those that have
- * ended come first: the children of a main process that lives do not come to the host. */
-static struct process *find_owner(const struct supervisor *supervisor, pid_t pid, int handle)
-{
-    pid_t session = getsid(pid);
-    for (struct process *p = supervisor->processes; p; p = p->next) {
-        if (p->main.pid == session)
-            return p;
-    }
-    for (int ended = 1; ended >= 0; ended--) {
-        for (struct process *p = supervisor->processes; p; p = p->next) {
-            if (p->main_ended == ended && p->mark && proc_environment_holds(handle, p->mark))
-                return p;
-        }
-    }
-    return NULL;
-}
-
-/* Does the end of `process`, whose main process has ended, wait for this stray? */
-static bool waits_for(const struct process *process, const struct child *stray)
-{
-    return stray->owner == process || (!stray->owner && stray->start >= process->main.start);
-}
-
-static int add_stray(struct supervisor *supervisor, pid_t pid, struct err *err)
-{
-    struct proc_stat stat;
-    int handle = FAULT("process.stray") ? (errno = EMFILE, -1) : proc_open(pid);
-    if (handle < 0 || !proc_read_stat(handle, &stat)) {
-        int sys = errno;
-        if (handle >= 0)
-            close(handle);
-        return err_set_file(err, sys, "/proc/%d", (int)pid);
-    }
-    struct child *stray = calloc(1, sizeof *stray);
-    if (stray) {
-        *stray = (struct child){.pid = pid, .start = stat.start};
-        stray->owner = find_owner(supervisor, pid, handle);
-        children_add(&supervisor->children, stray);
-        for (struct process *p = supervisor->processes; p; p = p->next)
-            p->end.strays += p->main_ended && waits_for(p, stray);
-    }
-    close(handle);
-    return stray ? 0 : err_set(err, ERR_NO_MEMORY, "a stray process: out of memory");
-}
-
-/* -1: the list may be incomplete, so nothing is proven by it. */
-static int find_strays(struct supervisor *supervisor)
-{
-    struct err err;
-    if (proc_children(&supervisor->pids, &err) < 0)
-        return -1;
-    for (size_t i = 0; i < supervisor->pids.n; i++) {
-        pid_t pid = supervisor->pids.items[i];
-        if (!children_find(&supervisor->children, pid) && add_stray(supervisor, pid, &err) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-struct round {
-    struct supervisor *supervisor;
-    pid_t group;  /* see child_signal */
-    pid_t *roots; /* when a search begins: the strays that are to be killed; NULL otherwise */
-    size_t n_killed;
-};
-
-static void count_stray(struct child *stray, void *arg)
-{
-    struct round *round = arg;
-    for (struct process *p = round->supervisor->processes; p; p = p->next)
-        p->left += p->main_ended && waits_for(p, stray);
-}
-
-/* Sends the stray what the furthest of the processes that wait for it has come to. */
-static void signal_stray(struct child *stray, void *arg)
-{
-    struct round *round = arg;
-    enum phase phase = PHASE_RUNNING;
-    for (struct process *p = round->supervisor->processes; p; p = p->next) {
-        if (p->main_ended && waits_for(p, stray) && p->phase > phase)
-            phase = p->phase;
-    }
-    if (phase == PHASE_KILLED) {
-        /* A root is left to the search: what it is the parent of could not be found without it. */
-        if (round->roots) {
-            round->roots[round->n_killed] = stray->pid;
-            stray->searched = true;
-        } else if (!stray->searched) {
-            child_signal(stray->pid, SIGKILL, &round->group);
-        }
-        round->n_killed++;
-    } else if (phase == PHASE_ASKED && !stray->asked) {
-        kill(stray->pid, SIGTERM);
-        kill(stray->pid, SIGCONT); /* one that is stopped would not notice */
-        stray->asked = true;
-    }
-}
-
-/* --- searching all of /proc, on a worker
- * ------------------------------------------------------------------------ */
-
-static void turn(struct supervisor *supervisor);
-
-static void search_run(struct work *work)
-{
-    struct search *search = (struct search *)((char *)work - offsetof(struct search, work));
-    struct err ignored; /* the next turn tries again */
-    tree_kill(&search->query, clock_monotonic_ms() + SEARCH_WAIT_MS, &ignored);
-}
-
-static void end_searched(struct child *stray, void *arg)
-{
-    (void)arg;
-    stray->searched = false;
-}
-
-static void search_end(struct search *search)
-{
-    free(search->roots);
-    search->supervisor->searching = false;
-    children_each_stray(&search->supervisor->children, end_searched, NULL);
-}
-
-static void search_done(struct work *work)
-{
-    struct search *search = (struct search *)((char *)work - offsetof(struct search, work));
-    search_end(search);
-    turn(search->supervisor);
-}
-
-/* Takes the roots. A search that can not start is tried again in a later turn. */
-static void search_start(struct supervisor *supervisor, pid_t *roots, size_t n)
-{
-    struct search *search = &supervisor->search;
-    struct err ignored;
-    *search = (struct search){
-        .work = {.run = search_run, .done = search_done},
-        .supervisor = supervisor,
-        .query = {.roots = roots, .n_roots = n, .before = proc_now()},
-        .roots = roots,
-    };
-    supervisor->searching = true;
-    if (FAULT("process.search") || worker_submit(supervisor->pool, &search->work, &ignored) < 0)
-        search_end(search);
-}
-
-/* --- a turn
- * ----------------------------------------------------------------------------------------------------- */
+/* --- a turn -------------------------------------------------------------------------------------- */
 
 static void kill_now(struct process *process)
 {
@@ -296,25 +94,6 @@ static void ask_strays(struct process *process, uint64_t now)
     process->kill_at = add_ms(now, process->grace_ms);
     if (process->kill_at <= now)
         kill_now(process);
-}
-
-static void signal_strays(struct supervisor *supervisor, uint64_t now)
-{
-    bool search = supervisor->kill_turns >= SEARCH_AFTER && !supervisor->searching;
-    struct round round = {.supervisor = supervisor};
-    if (search)
-        round.roots = calloc(supervisor->children.strays, sizeof *round.roots);
-    children_each_stray(&supervisor->children, signal_stray, &round);
-    if (round.n_killed == 0) {
-        supervisor->kill_turns = 0;
-        free(round.roots);
-        return;
-    }
-    uint64_t pause = supervisor->kill_turns < 7 ? RETRY_FIRST_MS << supervisor->kill_turns : RETRY_LAST_MS;
-    supervisor->kill_turns++;
-    supervisor->turn_at = now + pause < supervisor->turn_at ? now + pause : supervisor->turn_at;
-    if (round.roots)
-        search_start(supervisor, round.roots, round.n_killed);
 }
 
 /* Unlinks the processes of which nothing is left, and returns them. While a search runs, those that were
@@ -341,19 +120,16 @@ static struct process *take_finished(struct supervisor *supervisor)
 
 static struct process *look_at_ended(struct supervisor *supervisor, uint64_t now)
 {
-    if (find_strays(supervisor) < 0) {
-        supervisor->turn_at = now + RETRY_LAST_MS;
+    if (strays_find(supervisor) < 0) {
+        supervisor->turn_at = now + RETRY_MS;
         return NULL;
     }
-    struct round round = {.supervisor = supervisor};
-    for (struct process *p = supervisor->processes; p; p = p->next)
-        p->left = 0;
-    children_each_stray(&supervisor->children, count_stray, &round);
+    strays_count(supervisor);
     for (struct process *p = supervisor->processes; p; p = p->next) {
         if (p->left > 0 && p->phase == PHASE_RUNNING)
             ask_strays(p, now);
     }
-    signal_strays(supervisor, now);
+    strays_signal(supervisor, now);
     return take_finished(supervisor);
 }
 
@@ -374,7 +150,7 @@ static void report(struct process *process)
 
 static void on_timer(uv_timer_t *timer)
 {
-    turn(timer->data);
+    supervisor_turn(timer->data);
 }
 
 static void arm_timer(struct supervisor *supervisor)
@@ -388,7 +164,7 @@ static void arm_timer(struct supervisor *supervisor)
         uv_timer_start(&supervisor->timer, on_timer, at > now ? at - now : 0, 0);
 }
 
-static void turn(struct supervisor *supervisor)
+void supervisor_turn(struct supervisor *supervisor)
 {
     uint64_t now = clock_monotonic_ms();
     struct process *finished = NULL;
@@ -409,13 +185,12 @@ static void turn(struct supervisor *supervisor)
     }
 }
 
-/* --- the interface
- * ---------------------------------------------------------------------------------------------- */
+/* --- the interface ------------------------------------------------------------------------------- */
 
 static void on_sigchld(uv_signal_t *handle, int signal)
 {
     (void)signal;
-    turn(handle->data);
+    supervisor_turn(handle->data);
 }
 
 /* Never one of the three standard descriptors, which the child replaces: if the host was started without

@@ -30,8 +30,7 @@ static void fatal(const char *what, const char *why)
     exit(1);
 }
 
-/* --- bare
- * ------------------------------------------------------------------------------------------------------- */
+/* --- bare ---------------------------------------------------------------------------------------- */
 
 static void bare_one(void)
 {
@@ -51,8 +50,7 @@ static void bare_turn(void)
         bare_one();
 }
 
-/* --- host
- * ------------------------------------------------------------------------------------------------------- */
+/* --- host ---------------------------------------------------------------------------------------- */
 
 struct bench {
     struct supervisor *supervisor;
@@ -115,8 +113,7 @@ static void host_turn(struct bench *bench)
     uv_run(uv_default_loop(), UV_RUN_DEFAULT);
 }
 
-/* --- all of it
- * -------------------------------------------------------------------------------------------------- */
+/* --- all of it ----------------------------------------------------------------------------------- */
 
 /* In a process of its own: for every byte that comes, a turn, and its rate as the answer. */
 static void serve(int line, bool host, size_t megabytes)

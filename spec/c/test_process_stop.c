@@ -197,8 +197,9 @@ static void a_daemon_is_known_by_its_mark_after_its_main_process_has_ended(void 
     assert_true(slow.end.strays >= 1 && quick.end.strays >= 1);
 }
 
-/* --- bombs: this program with an argument. They end by themselves after some seconds, whatever is broken
- * ----------- */
+/* --- bombs -------------------------------------------------------------------------------------- */
+
+/* This program with an argument. They end by themselves after some seconds, whatever is broken. */
 
 #define BOMB_SECONDS 3
 #define BOMB_MAX 150
@@ -312,8 +313,7 @@ static void a_fork_bomb_that_outlives_the_main_process_dies_too(void **state)
     assert_null(strstr(ran.text, "over"));
 }
 
-/* --- failures
- * --------------------------------------------------------------------------------------------------- */
+/* --- failures ------------------------------------------------------------------------------------ */
 
 static void the_proof_waits_when_children_can_not_be_listed(void **state)
 {
@@ -365,8 +365,7 @@ static void many_at_once_all_end(void **state)
         wait_ended(*state, &rans[i]);
 }
 
-/* --- dead runs
- * -------------------------------------------------------------------------------------------------- */
+/* --- dead runs ----------------------------------------------------------------------------------- */
 
 static void the_processes_of_a_dead_run_are_ended_and_no_others(void **state)
 {
