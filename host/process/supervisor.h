@@ -49,6 +49,7 @@ struct supervisor {
     struct children children;
     struct process *processes; /* the newest first */
     size_t n_processes, n_ended;
+    bool childless;        /* said wait4, after everything was reaped */
     struct proc_pids pids; /* kept to spare the allocation */
     struct search search;
     bool searching;
