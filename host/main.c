@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -227,6 +228,10 @@ static void close_parts(struct program *program)
 static int run_command(struct program *program, int argc, char **argv, bool is_run)
 {
     struct err err;
+    /* A log that nobody reads any more must not end the jobs. What they inherit is set back at their start.
+     */
+    if (is_run)
+        signal(SIGPIPE, SIG_IGN);
     if (open_loop(program, &err) < 0 || open_lua(program, &err) < 0 ||
         (is_run && open_account(program, &err) < 0) ||
         command_start(program->L, program->host.engine, argc - 1, argv + 1, command_ended, program, &err) <

@@ -8,6 +8,8 @@ local run_folder = {}
 
 local PRIVATE = "0700"
 local END_LIMIT = 10000 -- ms to end the processes of one dead run
+local RUN = "^" .. ("%x"):rep(8) .. "$"
+local LEFT = 10 * 60 * 1000 -- ms: a folder under a temporary name that is older was left by a host that died early
 
 -- Ends and removes one run's leftovers if it is dead.
 local function clean(runs, name)
@@ -37,8 +39,10 @@ end
 function run_folder.clean(working)
   local runs = working:open("runs")
   for _, entry in ipairs(runs and runs:list() or {}) do
-    if entry.kind == "directory" then
+    if entry.kind == "directory" and entry.name:find(RUN) then
       clean(runs, entry.name)
+    elseif host.time.wall() - entry.mtime > LEFT then
+      runs:remove_tree(entry.name) -- it never was a run: nothing was started in it
     end
   end
 end

@@ -162,6 +162,7 @@ class World:
         for folder in (self.home, self.queues, self.temporary, self.artifacts, self.database):
             folder.mkdir(parents=True)
         self.hosts = []
+        self.sent_at = {}  # the time of each message's file, in ns, by its name
         uv = shutil.which("uv")
         cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         self.environment = {
@@ -223,6 +224,7 @@ class World:
         name = name or str(uuid.uuid4())
         beside = self.root / f"new-{name}"
         beside.write_bytes(body if isinstance(body, bytes) else body.encode())
+        self.sent_at[name] = beside.stat().st_mtime_ns
         beside.rename(folder / name)
         return folder / name
 
@@ -319,6 +321,8 @@ class World:
         left(self.working, r"runs|traces|traces/.*\.jsonl|environments|environments/[0-9a-f]{24}(/.*|\.lock|\.build\.log)?")
         left(self.queues, r"\.moonrunner(/runs|/set-aside(/.*)?)?|[^./][^/]*(/[0-9a-f-]{36}(\.\d+\.\d+)?)?")
         left(self.artifacts, r"blobstore|blobstore/[0-9a-f]{64}\.tar|experiments|experiments/[^/]+|experiments/[^/]+/[^/]+\.tar")
-        left(self.database, r"experiments|experiments/[^/]+|users(/.*)?|\.moonrunner|\.moonrunner/lock")
+        died = [host for host in self.hosts if host.process.returncode == -signal.SIGKILL]
+        left(self.database, r"experiments|experiments/[^/]+|users(/.*)?|\.moonrunner|\.moonrunner/lock"
+             + (r"|\.moonrunner/replaced-\d+-[0-9a-f]{16}" if died else ""))  # these go after an hour
         left(self.temporary, r"uv-setuptools-[0-9a-f]+\.lock")  # uv's own habit
         return problems
