@@ -229,6 +229,11 @@ static int parse(const struct option *option, const char *text, struct value *va
     case OPTION_PATH:
         if (option->choices && !is_choice(option->choices, text))
             return err_set(err, ERR_OPTION_INVALID, "\"%.60s\" is none of %s", text, option->choices);
+        if (option->type == OPTION_PATH && *text == '~')
+            return err_set(err, ERR_OPTION_INVALID,
+                           "\"%.60s\" begins with ~, which only a shell replaces, and only at the start of a "
+                           "word: write the whole path, or $HOME in a shell",
+                           text);
         value->text = need(strdup(text));
         return 0;
     case OPTION_INTEGER:

@@ -258,6 +258,15 @@ static void off_switches_off_where_that_means_something(void **state)
     must_fail(w, "max.cores: 0", NO_ARGUMENTS, "@:1: max.cores: \"0\" is not above 0\n");
 }
 
+static void a_tilde_that_no_shell_replaced_makes_no_folder_of_that_name(void **state)
+{
+    struct world *w = *state;
+    must_fail(
+        w, "queue.folder: ~/q", NO_ARGUMENTS,
+        "@:1: queue.folder: \"~/q\" begins with ~, which only a shell replaces, and only at the start of "
+        "a word: write the whole path, or $HOME in a shell\n");
+}
+
 static void booleans_need_no_value_on_the_command_line(void **state)
 {
     struct world *w = *state;
@@ -564,6 +573,7 @@ int main(void)
         TEST(without_the_prefix_only_the_references_names_are_read),
         TEST(an_empty_variable_is_unset),
         TEST(off_switches_off_where_that_means_something),
+        TEST(a_tilde_that_no_shell_replaced_makes_no_folder_of_that_name),
         TEST(booleans_need_no_value_on_the_command_line),
         TEST(a_list_is_written_with_commas_or_as_yaml),
         TEST(a_yaml_value_of_nothing_leaves_the_default),
