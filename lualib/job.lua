@@ -17,6 +17,7 @@ local Job = {}
 Job.__index = Job
 
 local SAVE_LIMIT = 10 * 60 * 1000 -- ms that saving may take although the job has been cancelled
+local REMOVE_TRIES, REMOVE_WAIT = 3, 1000 -- to take the folder away, and ms between
 local OUTPUT = "output"
 local RETVAL = "retval"
 
@@ -361,21 +362,28 @@ function Job:save(ended)
   return ended
 end
 
---- Lets go of the store and takes the job's folder away. Waits; what can not be removed is logged and left.
-function Job:close()
-  if self.store then
-    self.store:close()
+local function remove_folder(self)
+  local removed, err
+  for _ = 1, REMOVE_TRIES do
+    removed, err = self.context.jobs:remove_tree(tostring(self.id))
+    if removed or not host.time.sleep(REMOVE_WAIT) then
+      break
+    end
   end
-  if self.experiment then
-    self.experiment:close()
-  end
-  if self.directory then
-    self.directory:close()
-  end
-  local removed, err = self.context.jobs:remove_tree(tostring(self.id))
   if not removed then
     host.log("warning", "cleanup.failed", { error = tostring(err) })
   end
+end
+
+--- Lets go of the store and takes the job's folder away. Waits; what can not be removed is logged and left to the end
+--- of this run.
+function Job:close()
+  for _, part in ipairs({ "store", "experiment", "directory" }) do
+    if self[part] then
+      self[part]:close()
+    end
+  end
+  remove_folder(self)
 end
 
 return job
