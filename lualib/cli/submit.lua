@@ -6,6 +6,7 @@ local folder_submit = require "queue.folder_submit"
 local follow = require "cli.follow"
 local message = require "studioml.message"
 local submission = require "studioml.submission"
+local user_path = require "user_path"
 
 local submit = {}
 
@@ -64,13 +65,6 @@ local function refuse(err)
   return USAGE
 end
 
-local function absolute(path)
-  if path:sub(1, 1) == "/" then
-    return path
-  end
-  return host.environment.working_folder() .. "/" .. path
-end
-
 local function studioml_home()
   return host.environment.get("STUDIOML_HOME") or (host.environment.get("HOME") or "") .. "/.studioml"
 end
@@ -117,9 +111,11 @@ end
 
 -- The lines of a requirements file; nil and an error when it was named and can not be read.
 local function read_requirements(values, folder)
-  local name = values.requirements or "requirements.txt"
-  local path = name:sub(1, 1) == "/" and name or folder .. "/" .. name
-  local text, err = host.file.root:read(path, 1024 * 1024)
+  local path, err = user_path.resolve(values.requirements or folder .. "/requirements.txt")
+  local text
+  if path then
+    text, err = host.file.root:read(path, 1024 * 1024)
+  end
   if not text then
     if not values.requirements and errors.is(err, "file.not_found") then
       return {}
@@ -165,13 +161,17 @@ local function read_request(values, words)
   if needs then
     requirements, err = read_requirements(values, folder)
   end
-  if not requirements then
+  local store
+  if requirements then
+    store, err = user_path.resolve(values.store or studioml_home() .. "/store")
+  end
+  if not store then
     return nil, err
   end
   return {
     key = values.experiment or ("%d_%s"):format(host.time.wall() / 1000, host.random.uuid()),
     folder = folder, program = words[1], arguments = { unpack(words, 2) },
-    store = values.store and absolute(values.store) or studioml_home() .. "/store",
+    store = store,
     needs = needs, max_duration = values["max-duration"], lifetime = values.lifetime,
     captures = values["capture-once"] or {}, requirements = requirements, python_version = "3",
   }

@@ -25,9 +25,9 @@ local function move_in(scratch, queue, name, text)
   if not ok then
     return nil, errors.wrap(err, "the queue's lock")
   end
-  ok, err = scratch:rename_exclusive(name, queue, name)
+  ok, err = scratch:touch(name, host.time.wall())
   if ok then
-    ok, err = queue:touch(name, host.time.wall())
+    ok, err = scratch:rename_exclusive(name, queue, name)
   end
   queue_lock:release()
   return ok, err
@@ -50,15 +50,22 @@ function m.submit(root, name, text)
   if made then
     made, err = folder:make_path(root .. "/" .. scratch_name, "0700")
   end
-  local opened = made and folder:open(root .. "/.")
+  local opened
+  if made then
+    opened, err = folder:open(root .. "/.")
+  end
   if not opened then
     return nil, errors.wrap(err, "queue.folder")
   end
-  local scratch, queue = opened:open(scratch_name), opened:open(name)
-  if scratch and queue then
+  local scratch, queue
+  scratch, err = opened:open(scratch_name)
+  if scratch then
+    queue, err = opened:open(name)
+  end
+  if queue then
     made, err = move_in(scratch, queue, message, text)
   else
-    made, err = nil, errors.new("queue.gone", ("the folder of the queue %s was removed meanwhile"):format(name))
+    made, err = nil, errors.wrap(err, "the queue " .. name)
   end
   host.task.shield(LOCK_LIMIT, opened.remove_tree, opened, scratch_name)
   return made and message, err

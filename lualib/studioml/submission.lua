@@ -3,6 +3,7 @@ local document = require "studioml.document"
 local errors = require "errors"
 local json = require "json"
 local shell_words = require "shell_words"
+local user_path = require "user_path"
 
 local submission = {}
 
@@ -40,7 +41,11 @@ local function pack(store, folder, name, ignore)
   end
   packed.key = "blobstore/" .. packed.sha256 .. ".tar"
   made, err = store:rename(temporary, store, packed.key)
-  return made and packed, err
+  if not made then
+    store:unlink(temporary)
+    return nil, err
+  end
+  return packed
 end
 
 local function artifact(store, key, mutable, local_path)
@@ -65,7 +70,11 @@ local function add_captures(artifacts, store, captures)
     if not path then
       return nil, tag
     end
-    local packed, err = pack(store, host.file.root, path)
+    local resolved, err = user_path.resolve(path)
+    local packed
+    if resolved then
+      packed, err = pack(store, host.file.root, resolved)
+    end
     if not packed then
       return nil, errors.wrap(err, "--capture-once " .. text)
     end
@@ -114,27 +123,40 @@ local function describe(request, artifacts, packed, roots)
   }
 end
 
+-- The two folders of the store, open, by bucket; any of them may be reached by a link.
+local function open_roots(path)
+  local roots = {}
+  for _, bucket in ipairs({ submission.ARTIFACT_BUCKET, submission.DATABASE_BUCKET }) do
+    local made, err = host.file.root:make_path(path .. "/" .. bucket, FOLDER_MODE)
+    if made then
+      roots[bucket], err = host.file.root:open(path .. "/" .. bucket .. "/.")
+    end
+    if not roots[bucket] then
+      return nil, err
+    end
+  end
+  return roots
+end
+
 --- Packs the workspace and captures, and makes the message. Waits.
 ---@param request {key: string, folder: string, program: string, arguments: string[], store: string, needs: table,
 --- max_duration: string?, lifetime: string?, captures: string[], requirements: string[], python_version: string}
 ---@return {key: string, message: string, document: string, packed: table, artifacts: table, database: table}|nil
 ---@return table|nil err
 function submission.make(request)
-  local roots = {}
-  for _, bucket in ipairs({ submission.ARTIFACT_BUCKET, submission.DATABASE_BUCKET }) do
-    local made, err = host.file.root:make_path(request.store .. "/" .. bucket, FOLDER_MODE)
-    if not made then
-      return nil, errors.wrap(err, "--store")
-    end
-    roots[bucket] = host.file.root:open(request.store .. "/" .. bucket)
+  local roots, err = open_roots(request.store)
+  if not roots then
+    return nil, errors.wrap(err, "--store")
   end
   local store = roots[submission.ARTIFACT_BUCKET]
-  local folder, err = host.file.root:open(request.folder)
+  local folder
+  folder, err = host.file.root:open(request.folder .. "/.")
   if not folder then
     return nil, err
   end
   local packed
-  packed, err = pack(store, host.file.root, request.folder, ignore_patterns(folder))
+  packed, err = pack(store, folder, ".", ignore_patterns(folder))
+  folder:close()
   if not packed then
     return nil, errors.wrap(err, "packing " .. request.folder)
   end
