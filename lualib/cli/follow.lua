@@ -11,8 +11,7 @@ local LOOK_EVERY = 250    -- ms
 local HINT_AFTER = 5000   -- ms of waiting before a hint that nobody may be serving
 local CHUNK = 256 * 1024
 
-local EXIT_OF = { over_time = 124, expired = 125, refused = 125, never_fits = 125, fetch_failed = 125,
-  environment_failed = 125, start_failed = 125, script_failed = 125, store_failed = 125, drained = 125 }
+local TOOK_TOO_LONG, DID_NOT_RUN = 124, 125
 
 local function say(text)
   host.console.status("")
@@ -24,17 +23,17 @@ local function show_waiting(state, what)
   host.console.status(("%s … %d s"):format(what, (host.time.monotonic() - state.started) / 1000))
 end
 
---- The exit status of `submit --wait` for an ended document's member `moonrunner`.
+--- The exit status of `submit --wait` for an ended document's member `moonrunner`: never 0 but for a success.
 ---@return integer
 function follow.exit_status(ended)
   if ended.outcome == "over_time" then
-    return EXIT_OF.over_time
-  elseif type(ended.exit) == "number" then
-    return ended.exit
+    return TOOK_TOO_LONG
   elseif type(ended.signal) == "number" then
     return 128 + ended.signal
+  elseif type(ended.exit) == "number" and (ended.exit ~= 0 or ended.outcome == "succeeded") then
+    return ended.exit
   end
-  return EXIT_OF[ended.outcome] or 125
+  return DID_NOT_RUN
 end
 
 -- Prints the file from where we were; returns false when it is not there.
@@ -138,7 +137,7 @@ function follow.to_end(made)
       return follow.exit_status(ended)
     elseif err then
       say("moonrunner submit: the experiment's document was deleted")
-      return 125
+      return DID_NOT_RUN
     end
     host.time.sleep(LOOK_EVERY)
   end
