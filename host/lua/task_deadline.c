@@ -18,12 +18,20 @@ static void timer_arm(struct engine *engine, uint64_t at)
     uv_timer_start(&engine->deadline_timer, deadline_expired, at > now ? at - now : 0, 0);
 }
 
-/* Arms for the earliest deadline that is still to come. */
+/* false: nothing is left to do about the task's deadline. One that has passed while the timer was being moved
+ * still has to be told to the request that waits; a task that does not wait asks by itself before it waits
+ * again. */
+static bool needs_timer(const struct task *task, uint64_t now)
+{
+    return task->deadline > now || (task->state == TASK_WAITING && !task->pending->cancelled);
+}
+
+/* Arms for the earliest deadline that nobody has been told of. */
 static void timer_rearm(struct engine *engine)
 {
     uint64_t now = clock_monotonic_ms(), earliest = UINT64_MAX;
     for (struct task *task = engine->tasks; task != NULL; task = task->next)
-        if (task->deadline > now && task->deadline < earliest)
+        if (task->deadline < earliest && needs_timer(task, now))
             earliest = task->deadline;
     engine->armed_at = UINT64_MAX;
     if (earliest < UINT64_MAX)
