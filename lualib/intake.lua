@@ -7,6 +7,8 @@ local Intake = {}
 Intake.__index = Intake
 
 local LOOK_EVERY = 1000  -- ms: the watch is only a hint
+local CLAIM_LIMIT = 5000 -- ms: a client that keeps its queue's lock must not keep the other queues waiting
+local RETURN_EVERY = 30000 -- ms between two looks for hosts that have died beside us
 local SURVEY_EVERY = 200 -- ms between two counts of all queues: each lists every folder, and our claims are hints too
 
 --- An intake over an open backend (lualib/README.md).
@@ -110,7 +112,8 @@ local function serve_queue(self, name)
   if self.held[name] >= (self.credits[name] or 0) then
     return false
   end
-  local claimed, err = self.queues[name].queue:claim()
+  local queue = self.queues[name].queue
+  local claimed, err = host.task.deadline(CLAIM_LIMIT, queue.claim, queue)
   if claimed then
     self.held[name] = self.held[name] + 1
     self.listener.received(claimed)
@@ -147,6 +150,18 @@ local function wait_for_look(self)
   return asked or errors.is(err, "task.deadline") or nil
 end
 
+-- Brings back what a neighbour held when it died, so that it need not wait for the next host that starts.
+local function return_dead_claims(self)
+  while host.time.sleep(RETURN_EVERY) do
+    local returned, err = self.backend:return_dead()
+    if not returned then
+      host.log("warning", "queue.failed", { error = tostring(err) })
+    end
+    self:look()
+  end
+  return true
+end
+
 --- Serves until the task is cancelled; closes the queues then. Waits.
 function Intake:serve()
   host.task.start(function()
@@ -154,6 +169,7 @@ function Intake:serve()
       self:look()
     end
   end)
+  host.task.start(return_dead_claims, self)
   self:look()
   while wait_for_look(self) do
     serve_all(self)

@@ -17,6 +17,9 @@ local Job = {}
 Job.__index = Job
 
 local SAVE_LIMIT = 10 * 60 * 1000 -- ms that saving may take although the job has been cancelled
+-- The CompletionService takes a result only when its entry is younger than the moment at which it thinks that it has
+-- submitted the job, which is a second and more after the message is out.
+local RESULT_AGE = 15000 -- ms after receipt
 local REMOVE_TRIES, REMOVE_WAIT = 3, 1000 -- to take the folder away, and ms between
 local OUTPUT = "output"
 local RETVAL = "retval"
@@ -29,7 +32,7 @@ function job.new(delivery, message, context)
   return setmetatable({
     id = delivery.id, key = message.key, queue = delivery.queue, project = message.project, owner = message.owner,
     attempt = delivery.attempt, failures = delivery.failures, needs = message.needs,
-    delivery = delivery, message = message, context = context, saved = false,
+    delivery = delivery, message = message, context = context, saved = false, received = host.time.wall(),
   }, Job)
 end
 
@@ -305,7 +308,9 @@ local function save_artifact(self, artifact)
     return err == nil, err
   end
   local saved
-  saved, err = self.store:save(artifact, folder, name, {})
+  saved, err = self.store:save(artifact, folder, name, {
+    mtime_floor = math.max(host.time.wall(), self.received + RESULT_AGE),
+  })
   if folder ~= self.experiment then
     folder:close()
   end
