@@ -1,6 +1,7 @@
 """What a program sees of the world: its arguments, variables, files and packages."""
 import json
 import shlex
+import shutil
 
 import pytest
 
@@ -152,7 +153,18 @@ def test_a_program_in_a_folder_of_the_workspace_is_run(world):
 IMPORT = "import json, six, sys\njson.dump([six.__version__, sys.prefix], open('../retval', 'w'))"
 
 
+def count_installations(world):
+    """Puts a uv first in PATH that notes each call; returns what tells how many installations there were."""
+    folder, log = world.root / "bin", world.root / "calls"
+    folder.mkdir()
+    (folder / "uv").write_text(f'#!/bin/sh\necho "$@" >> {log}\nexec {shutil.which("uv")} "$@"\n')
+    (folder / "uv").chmod(0o755)
+    world.environment["PATH"] = f"{folder}:{world.environment['PATH']}"
+    return lambda: sum(line.startswith("pip install") for line in log.read_text().splitlines())
+
+
 def test_equal_requirements_are_built_once_for_jobs_beside_each_other_and_later(world):
+    installations = count_installations(world) if shutil.which("uv") else lambda: 1
     host = world.host("--max.cores=2")
     for key in ("one", "two"):
         world.send(key, IMPORT, pythonenv=["six==1.17.0"])
@@ -168,6 +180,7 @@ def test_equal_requirements_are_built_once_for_jobs_beside_each_other_and_later(
     host.answered("three")
     assert world.returned("three") == ["1.17.0", str(folder)]
     assert (folder / ".complete").stat().st_mtime_ns == built
+    assert installations() == 1
 
 
 def test_requirements_that_can_not_be_met_are_tried_again_and_the_output_says_why(world):

@@ -125,6 +125,15 @@ def test_a_signal_while_packages_are_installed_waits_for_them_and_a_second_one_d
     assert world.messages() == [f"{sent.name}.1.0"]
 
 
+def test_a_job_that_waits_minutes_for_its_next_attempt_is_returned_at_once(world):
+    host = world.host("--job.attempts=99")
+    sent = world.send("later", "print(1)", name="00000000-0000-0000-0000-000000000000.9.9",
+                      pythonenv=["six==0.0.0.999"])
+    host.wait_for("job.ended", key="later", outcome="environment_failed")
+    host.stop()
+    assert world.messages() == [sent.name.replace(".9.9", ".10.10")]
+
+
 def test_a_host_that_is_killed_takes_its_programs_along_and_the_next_host_runs_them_again(world):
     gate = Gate(world, "runs", before=SAVES)
     host = world.host()

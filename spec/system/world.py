@@ -228,13 +228,13 @@ class World:
         beside.rename(folder / name)
         return folder / name
 
-    def send(self, key, program, queue="local_q", config=None, **changes):
-        """Writes the document and sends the message, as the client does."""
+    def send(self, key, program, queue="local_q", config=None, name=None, **changes):
+        """Writes the document and sends the message, as the client does; `name` is that of the message's file."""
         experiment = self.experiment(key, program, **changes)
         path = self.document_path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(experiment))
-        return self.put(queue, json.dumps({"experiment": experiment, "config": self.config(**(config or {}))}))
+        return self.put(queue, json.dumps({"experiment": experiment, "config": self.config(**(config or {}))}), name)
 
     # ---- results ------------------------------------------------------------------------------------------------
 
