@@ -62,13 +62,21 @@ local function give(delivery, answer)
   end
 end
 
+-- Scripts hold the same job: what one of them has broken in it must not keep the delivery from its answer.
+local function guarded(f, ...)
+  local fine, err = pcall(f, ...)
+  if not fine then
+    host.log("error", "task.failed", { error = tostring(err) })
+  end
+end
+
 local function carry_out(job, answer)
   if job.outcome and not job.saved then
-    job:save(job.outcome)
+    guarded(job.save, job, job.outcome)
   end
-  write_document(job, answer)
+  guarded(write_document, job, answer)
   local how, err = give(job.delivery, answer)
-  job:close()
+  guarded(job.close, job)
   return how, err
 end
 
