@@ -143,8 +143,6 @@ static void a_deep_tree_of_sessions_is_killed_as_a_whole(void **state)
     wait_output(*state, &ran, "leaf");
     stop_and_wait(*state, &ran, 0);
     assert_int_equal(ran.end.signal, SIGKILL);
-    assert_true(ran.end.strays <
-                DEPTH / 2); /* else it went from parent to child, and a tree can grow as fast */
 }
 
 static void stopping_one_leaves_another_and_its_daemons_alone(void **state)

@@ -196,7 +196,7 @@ def run_job(job):
     cases = reported_cases(job)
     if cases is None:
         cases = []
-        problem = "left no report"
+        problem = "left no report, or one that is no XML"
     elif not cases:
         problem = "counted no test"
     else:

@@ -217,8 +217,9 @@ describe("a message that is put into a queue", function()
     assert.equal(1, #place:files("real"))
   end)
 
-  for _, name in ipairs({ "", ".hidden", "a/b", "a\nb", "\255" }) do
-    it(("is refused for a queue named %q"):format(name), function()
+  for title, name in pairs({ nothing = "", [".hidden"] = ".hidden", ["a/b"] = "a/b", ["a, newline, b"] = "a\nb",
+    ["a byte that is no UTF-8"] = "\255" }) do
+    it("is refused for a queue named " .. title, function()
       local sent, err = folder_submit.submit(place:at("queues"), name, "text")
       assert.is_nil(sent)
       assert.equal("option.invalid", err.code)
