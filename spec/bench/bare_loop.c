@@ -10,7 +10,8 @@
 static int run_one(int folder, const char *name)
 {
     char text[65536];
-    static char *const arguments[] = {"true", NULL}, *const environment[] = {NULL};
+    static char program[] = "true";
+    static char *const arguments[] = {program, NULL}, *const environment[] = {NULL};
     int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || read(fd, text, sizeof text) <= 0)
         return -1;
