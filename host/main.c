@@ -225,6 +225,16 @@ static void close_parts(struct program *program)
     options_free(program->options);
 }
 
+/* The exit status stands: a signal that comes while the parts are taken down must not become another one. */
+static void hold_signals(void)
+{
+    sigset_t held;
+    sigemptyset(&held);
+    sigaddset(&held, SIGTERM);
+    sigaddset(&held, SIGINT);
+    sigprocmask(SIG_BLOCK, &held, NULL);
+}
+
 static int run_command(struct program *program, int argc, char **argv, bool is_run)
 {
     struct err err;
@@ -240,6 +250,7 @@ static int run_command(struct program *program, int argc, char **argv, bool is_r
         return EXIT_INTERNAL;
     }
     run_loop(program);
+    hold_signals();
     close_parts(program);
     return program->exit_code;
 }

@@ -140,6 +140,15 @@ local function serve_all(self)
   until not claimed or not host.task.check()
 end
 
+-- After a wait that failed (no memory, no descriptor): goes on a second later. nil: the task is cancelled.
+local function go_on(err)
+  if errors.is(err, "task.cancelled") then
+    return nil
+  end
+  host.log("warning", "queue.failed", { error = tostring(err) })
+  return host.time.sleep(LOOK_EVERY)
+end
+
 -- Waits until somebody asks for a look, or a survey that was put off is due. nil: the task is cancelled.
 local function wait_for_look(self)
   local patience = self.survey_owed and math.max(0, self.surveyed + SURVEY_EVERY - host.time.monotonic()) or nil
@@ -147,7 +156,20 @@ local function wait_for_look(self)
   if asked then
     self.look_pending = false
   end
-  return asked or errors.is(err, "task.deadline") or nil
+  return asked or errors.is(err, "task.deadline") or go_on(err)
+end
+
+-- Asks for a look whenever something may have changed.
+local function watch(self)
+  local changed, err
+  repeat
+    changed, err = self.backend:wait(LOOK_EVERY)
+    if changed == nil then
+      changed = go_on(err)
+    end
+    self:look()
+  until changed == nil
+  return true
 end
 
 -- Brings back what a neighbour held when it died, so that it need not wait for the next host that starts.
@@ -163,13 +185,14 @@ local function return_dead_claims(self)
 end
 
 --- Serves until the task is cancelled; closes the queues then. Waits.
+---@return true|nil, table|nil err it could not begin
 function Intake:serve()
-  host.task.start(function()
-    while self.backend:wait(LOOK_EVERY) ~= nil do
-      self:look()
+  for _, part in ipairs({ watch, return_dead_claims }) do
+    local started, err = host.task.start(part, self)
+    if not started then
+      return nil, err
     end
-  end)
-  host.task.start(return_dead_claims, self)
+  end
   self:look()
   while wait_for_look(self) do
     serve_all(self)

@@ -47,12 +47,37 @@ function run_folder.clean(working)
   end
 end
 
---- Makes the working folder and the folder of this run.
+-- Makes, locks and names the folder of `parts.run`, and opens what is in it.
+local function fill(parts)
+  local working, run = parts.working, parts.run
+  local temporary, made, err = "runs/." .. run
+  for _, name in ipairs({ temporary .. "/jobs", "environments", "traces" }) do
+    made, err = working:make_path(name, PRIVATE)
+    if not made then
+      return nil, err
+    end
+  end
+  parts.lock, err = working:lock(temporary .. "/lock")
+  if parts.lock then
+    made, err = working:rename_exclusive(temporary, working, "runs/" .. run)
+  end
+  if not (parts.lock and made) then
+    return nil, err
+  end
+  for part, name in pairs({ jobs = "runs/" .. run .. "/jobs", environments = "environments", traces = "traces" }) do
+    parts[part], err = working:open(name)
+    if not parts[part] then
+      return nil, err
+    end
+  end
+  return true
+end
+
+--- Makes the working folder and the folder of this run. Waits only after a failure, which leaves no run behind.
 ---@param path string working-dir, absolute
 ---@return {working: table, jobs: table, environments: table, traces: table, run: string, lock: table}|nil parts
 ---@return table|nil err
 function run_folder.make(path)
-  local run = host.random.hex(8)
   local made, err = host.file.root:make_path(path, PRIVATE)
   local working
   if made then
@@ -61,25 +86,15 @@ function run_folder.make(path)
   if not working then
     return nil, errors.wrap(err, "working-dir")
   end
-  local temporary, parts = "runs/." .. run, { working = working, run = run }
-  for _, name in ipairs({ temporary .. "/jobs", "environments", "traces" }) do
-    made, err = working:make_path(name, PRIVATE)
-    if not made then
-      return nil, errors.wrap(err, "working-dir")
+  local parts = { working = working, run = host.random.hex(8) }
+  made, err = fill(parts)
+  if not made then
+    working:remove_tree("runs/." .. parts.run)
+    working:remove_tree("runs/" .. parts.run)
+    if parts.lock then
+      parts.lock:release()
     end
-  end
-  parts.lock, err = working:lock(temporary .. "/lock")
-  if parts.lock then
-    made, err = working:rename_exclusive(temporary, working, "runs/" .. run)
-  end
-  if not (parts.lock and made) then
     return nil, errors.wrap(err, "working-dir")
-  end
-  for part, name in pairs({ jobs = "runs/" .. run .. "/jobs", environments = "environments", traces = "traces" }) do
-    parts[part], err = working:open(name)
-    if not parts[part] then
-      return nil, errors.wrap(err, "working-dir")
-    end
   end
   return parts
 end

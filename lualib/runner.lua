@@ -191,7 +191,9 @@ end
 
 local function next_event(self)
   local event, err = self.events:receive(patience(self))
-  if event then
+  if event and event.failure then
+    return nil, event.failure
+  elseif event then
     if event.event ~= "queue_seen" then
       self.last_activity = host.time.monotonic()
     end
@@ -263,6 +265,14 @@ function Runner:give_up()
   end
 end
 
+-- The intake's task. That it ends by itself is the end of the host, which would wait for ever otherwise.
+local function serve(self)
+  local served, err = self.intake:serve()
+  if not served then
+    self.events:send({ failure = err })
+  end
+end
+
 --- Serves until it is drained, idle for `limit.idle-duration`, or its decision core fails. Waits.
 ---@return true|nil, table|nil err
 function Runner:run()
@@ -272,8 +282,12 @@ function Runner:run()
     total = { cores = capacity.total.cores, mem = capacity.total.mem, disk = capacity.total.disk, gpus = {} },
     attempts = self.options["job.attempts"],
   })
-  local serving = host.task.start(function() return self.intake:serve() end)
-  local ok, err = decide(self)
+  local serving, err = host.task.start(serve, self)
+  if not serving then
+    return nil, err
+  end
+  local ok
+  ok, err = decide(self)
   serving:cancel()
   serving:join()
   if not ok then
