@@ -21,6 +21,10 @@
            .help = "Where jobs run and environments are kept; a long path breaks multiprocessing.")          \
     OPTION("queue.folder", PATH, "${STUDIOML_HOME:-~/.studioml}/queue", .off = "serve no folder queues",     \
            .help = "The folder whose subfolders are queues, as the StudioML client makes them.")             \
+    OPTION("scripts.folder", PATH, "off", .off = "the shipped scripts",                                      \
+           .help = "Lua files that replace the shipped ones of the same name in scripts/; read at start.")   \
+    OPTION("policies.folder", PATH, "off", .off = "the shipped policies",                                    \
+           .help = "Lua files that replace the shipped ones of the same name in policies/; read at start.")  \
                                                                                                              \
     GROUP("Jobs")                                                                                            \
     OPTION("job.default-cpus", INTEGER, "1", .help = "CPU cores booked for a job that asks for none.")       \

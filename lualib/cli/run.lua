@@ -1,4 +1,5 @@
 -- `moonrunner run`: serves the queues until it is told to stop.
+local errors = require "errors"
 local folder_queue = require "queue.folder"
 local run_folder = require "run_folder"
 local runner = require "runner"
@@ -7,11 +8,45 @@ local run = {}
 
 run.summary = "serve the queues: take experiments, run them, bring their results back"
 
-local FAILED = 70
+local CONFIGURATION, FAILED = 64, 70
 
-local function fail(err)
+local function fail(err, exit_code)
   host.log("error", "host.failed", { error = tostring(err) })
-  return FAILED
+  return exit_code
+end
+
+-- An operator's own folder of Lua files, else the shipped one. A name that leads nowhere must not mean "as shipped".
+local function folder_of(option, shipped)
+  local folder = host.options[option]
+  if not folder then
+    return shipped
+  end
+  local opened, err = host.file.root:open(folder .. "/.")
+  if not opened then
+    return nil, errors.wrap(err, option)
+  end
+  opened:close()
+  return folder
+end
+
+-- The decision core with its policies, and the scripts.
+local function open_lua(parts)
+  local policies, scripts = host.home .. "/policies", host.home .. "/scripts"
+  local folder, err = folder_of("policies.folder", policies)
+  if not folder then
+    return nil, err
+  end
+  parts.scheduler, err = host.scheduler.open({
+    lualib = host.home .. "/lualib", policies = folder, shipped = policies,
+  })
+  if not parts.scheduler then
+    return nil, err
+  end
+  folder, err = folder_of("scripts.folder", scripts)
+  if folder then
+    parts.scripts, err = host.bundle.open(folder, scripts)
+  end
+  return parts.scripts and true, err
 end
 
 -- First signal: drain. Second: end what runs. Third: now. Returns the exit code that the third one asks for.
@@ -39,14 +74,9 @@ local function open_parts(options, folders)
     options = options, run = folders.run, jobs = folders.jobs, environments = folders.environments, folders = folders,
   }
   local err
-  parts.scheduler, err = host.scheduler.open({
-    lualib = host.home .. "/lualib", policies = host.home .. "/policies", shipped = host.home .. "/policies",
-  })
-  if not parts.scheduler then
-    return nil, err
-  end
-  parts.scripts, err = host.bundle.open(host.home .. "/scripts")
-  if not parts.scripts then
+  local opened
+  opened, err = open_lua(parts)
+  if not opened then
     return nil, err
   end
   parts.backend, err = folder_queue.open({
@@ -76,29 +106,34 @@ end
 function run.main()
   local options, exit = host.options, { code = 0 }
   host.signal.catch() -- from now on a signal that comes early is obeyed as soon as there is something to drain
+  if not options["queue.folder"] then
+    return fail(errors.new("option.invalid", "queue.folder is off: there is nothing to serve"), CONFIGURATION)
+  end
   local folders, err = run_folder.make(options["working-dir"])
   if not folders then
-    return fail(err)
+    return fail(err, CONFIGURATION)
   end
   run_folder.clean(folders.working)
   local parts
   parts, err = open_parts(options, folders)
   if not parts then
     run_folder.remove(folders)
-    return fail(err)
+    return fail(err, CONFIGURATION)
   end
   announce(parts)
   local host_runner = runner.new(parts)
-  local signals = host.task.start(obey_signals, host_runner, exit)
-  local ok
-  ok, err = host_runner:run()
-  signals:cancel()
-  signals:join()
+  local signals, ok
+  signals, err = host.task.start(obey_signals, host_runner, exit)
+  if signals then
+    ok, err = host_runner:run()
+    signals:cancel()
+    signals:join()
+  end
   parts.backend:close()
   parts.scheduler:close()
   run_folder.remove(parts.folders)
   if not ok then
-    return fail(err)
+    return fail(err, FAILED)
   end
   host.log("info", "host.stopped", { run = parts.run, exit = exit.code })
   return exit.code
