@@ -169,7 +169,11 @@ static int open_account(struct program *program, struct err *err)
     struct amount reserve = {.mem = CAPACITY_RESERVE_MEMORY};
     struct capacity capacity;
     struct dir root;
-    if (dir_open_root(&root, err) < 0 || dir_make_path(&root, path, 0700, err) < 0)
+    if (dir_open_root(&root, err) < 0)
+        return -1;
+    int made = dir_make_path(&root, path, 0700, err);
+    dir_close(&root);
+    if (made < 0)
         return err_prefix(err, "working-dir");
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
@@ -242,10 +246,16 @@ static int run_command(struct program *program, int argc, char **argv, bool is_r
      */
     if (is_run)
         signal(SIGPIPE, SIG_IGN);
-    if (open_loop(program, &err) < 0 || open_lua(program, &err) < 0 ||
-        (is_run && open_account(program, &err) < 0) ||
-        command_start(program->L, program->host.engine, argc - 1, argv + 1, command_ended, program, &err) <
-            0) {
+    if (open_loop(program, &err) < 0 || open_lua(program, &err) < 0) {
+        fail("start", &err);
+        return EXIT_INTERNAL;
+    }
+    if (is_run && open_account(program, &err) < 0) {
+        fail("start", &err);
+        return EXIT_CONFIGURATION;
+    }
+    if (command_start(program->L, program->host.engine, argc - 1, argv + 1, command_ended, program, &err) <
+        0) {
         fail("start", &err);
         return EXIT_INTERNAL;
     }
