@@ -56,7 +56,10 @@ end
 ---@return table|nil err environment.interpreter
 function python_env.find_interpreter(wanted, directory)
   local major_minor = wanted and (wanted:match("^%d+%.%d+") or wanted:match("^%d+")) or "3"
-  local names, last_error = { "python" .. major_minor, "python3" }, nil
+  local names, last_error = { "python" .. major_minor }, nil
+  if major_minor ~= "3" then
+    names[2] = "python3"
+  end
   for _, name in ipairs(names) do
     local candidate = command.find(name)
     if candidate then
