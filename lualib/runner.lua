@@ -39,9 +39,13 @@ function Runner:post(event)
   self.events:send(event)
 end
 
--- A task that belongs to this runner; it is joined before the runner ends.
+-- A task that belongs to this runner; it is joined before the runner ends. Where none can be started, nothing that was
+-- decided can be carried out any more: the host ends.
 function Runner:start(f, ...)
-  local task = host.task.start(f, ...)
+  local task, err = host.task.start(f, ...)
+  if not task then
+    self:post({ failure = err })
+  end
   self.tasks[#self.tasks + 1] = task
   return task
 end
@@ -225,16 +229,21 @@ end
 
 -- ---- The life of a host -----------------------------------------------------------------------------------------
 
+-- What waits for its next attempt is returned now.
+local function cut_delays(self)
+  for _, job in pairs(self.jobs) do
+    if job.answering then
+      job.answering:cancel()
+    end
+  end
+end
+
 --- Takes nothing new; waiting deliveries go back; running jobs finish. Idempotent.
 function Runner:drain()
   if not self.draining then
     self.draining = true
     self:post({ event = "drain" })
-    for _, job in pairs(self.jobs) do
-      if job.answering then
-        job.answering:cancel()
-      end
-    end
+    cut_delays(self)
   end
 end
 
@@ -255,6 +264,7 @@ end
 -- Without a decision core nobody answers: what runs is ended, and everything goes back to its queue.
 function Runner:give_up()
   self:interrupt()
+  cut_delays(self)
   for _, task in ipairs(self.tasks) do
     task:join()
   end

@@ -47,7 +47,7 @@ end
 function m.open(options)
   local place = spec_folder.make()
   make_interpreter(place)
-  local self = setmetatable({ place = place, path = os.getenv("PATH"), sent = 0 }, World)
+  local self = setmetatable({ place = place, path = os.getenv("PATH"), sent = 0, schedulers = {} }, World)
   set_environment("PATH", place:at("bin") .. ":/usr/bin:/bin")
   host.time.sleep = short_sleep -- luacheck: ignore 122
   self.options = {
@@ -78,8 +78,9 @@ end
 --- Submits an experiment as `moonrunner submit` does: its program is shell text.
 ---@param program string
 ---@param changes table|nil of the request of studioml.submission
+---@param queue string|nil "q" when absent
 ---@return string key
-function World:submit(program, changes)
+function World:submit(program, changes, queue)
   self.sent = self.sent + 1
   local request = {
     key = "e" .. self.sent, folder = self.place:at("project"), program = "job.py", arguments = {},
@@ -94,7 +95,7 @@ function World:submit(program, changes)
   assert(submission.write_document(made))
   made.artifacts:close()
   made.database:close()
-  assert(folder_submit.submit(self.place:at("queue"), QUEUE, made.message))
+  assert(folder_submit.submit(self.place:at("queue"), queue or QUEUE, made.message))
   return request.key
 end
 
@@ -107,6 +108,17 @@ function World:take()
     job.placement = { cores = 1, mem = 1, disk = 1, gpus = {} }
   end
   return job, err, delivery
+end
+
+--- A whole runner over this world, with the decision core and the shipped policies. It ends when it is drained, or
+--- after `limit.idle-duration`.
+function World:runner()
+  local scheduler = assert(host.scheduler.open({ lualib = "lualib", policies = "policies", shipped = "policies" }))
+  self.schedulers[#self.schedulers + 1] = scheduler
+  return require("runner").new({
+    options = self.options, scheduler = scheduler, backend = self.backend, scripts = self.context.scripts,
+    jobs = self.parts.jobs, environments = self.parts.environments, run = self.parts.run, trace = function() end,
+  })
 end
 
 --- What the shipped policies say to this outcome, as the decision core says it.
@@ -192,6 +204,9 @@ function World:close()
     self.queue:close()
   end
   self.backend:close()
+  for _, scheduler in ipairs(self.schedulers) do
+    scheduler:close()
+  end
   run_folder.remove(self.parts)
   for _, name in ipairs({ "working", "jobs", "environments", "traces" }) do
     self.parts[name]:close()
