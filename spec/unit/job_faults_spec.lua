@@ -28,9 +28,10 @@ local function make_world()
   return world
 end
 
--- Forgets what was built and what was set aside, so that the next job does everything again.
+-- Forgets what was built and what was set aside, so that the next job does everything again; and the replaced documents
+-- that the store removes after an hour, when an unlink has failed.
 local function forget(world)
-  for _, name in ipairs({ "queue/.moonrunner/set-aside", "working/environments" }) do
+  for _, name in ipairs({ "queue/.moonrunner/set-aside", "working/environments", "store/studioml-meta/.moonrunner" }) do
     local folder = host.file.root:open(world.place:at(name))
     for _, entry in ipairs(folder and folder:list() or {}) do
       folder:remove_tree(entry.name)
@@ -52,14 +53,16 @@ local function run_one(world)
 end
 
 -- Exactly one answer was given, and the message is where the answer says.
-local function check_place(world, how)
+local function check_place(world, how, point)
   local expected = { ready = 0, claimed = 0, aside = 0 }
   local place = how == nil and "ready" or PLACE_OF[how]
   if place then
     expected[place] = 1
   end
   assert.same(expected, world:messages())
-  assert.same({}, world:leftovers())
+  if point ~= "file.unlink" then
+    assert.same({}, world:leftovers())
+  end
 end
 
 describe("a job in which one call fails", function()
@@ -95,7 +98,7 @@ describe("a job in which one call fails", function()
     local how = run_one(world)
     local fired = fault.count(point) >= nth
     fault.reset()
-    check_place(world, how)
+    check_place(world, how, point)
     assert.equal(files, open_files())
     while world:messages().ready > 0 do -- a queue that failed is left alone for a moment
       local job
