@@ -182,7 +182,7 @@ def test_daemons_of_a_killed_host_are_ended_by_the_next_one(world):
 
 def test_a_job_that_kills_its_host_each_time_is_set_aside_in_the_end(world):
     world.send("killer", "import os, signal, time\nparent = os.getppid()\nos.kill(parent, signal.SIGKILL)\ntime.sleep(60)")
-    for attempt in range(3):
+    for _ in range(3):
         host = world.host("--job.attempts=3")
         wait_for("the host's death", lambda: host.process.poll() is not None)
         assert host.wait() == -signal.SIGKILL
