@@ -15,10 +15,6 @@
     X(ERR_TASK_DEADLINE, "task.deadline", false)                                                             \
     X(ERR_TASK_OVERRAN, "task.overran", false)                                                               \
     X(ERR_TASK_RAISED, "task.raised", false)                                                                 \
-    X(ERR_TASK_NO_TASK, "task.no_task", false)                                                               \
-    /* pipes and workers */                                                                                  \
-    X(ERR_PIPE_ABORTED, "pipe.aborted", true)                                                                \
-    X(ERR_WORKER_CLOSED, "worker.closed", false)                                                             \
     /* files */                                                                                              \
     X(ERR_FILE_NOT_FOUND, "file.not_found", false)                                                           \
     X(ERR_FILE_EXISTS, "file.exists", false)                                                                 \
@@ -62,7 +58,6 @@
     X(ERR_OPTION_INVALID, "option.invalid", false)                                                           \
     /* queues and stores */                                                                                  \
     X(ERR_QUEUE_GONE, "queue.gone", false)                                                                   \
-    X(ERR_QUEUE_LOST, "queue.lost", false)                                                                   \
     X(ERR_QUEUE_NAME, "queue.name", false)                                                                   \
     X(ERR_STORE_NOT_FOUND, "store.not_found", false)                                                         \
     X(ERR_STORE_CHANGED, "store.changed", true)                                                              \

@@ -5,14 +5,11 @@
 #define EVENT_NAMES(X)                                                                                       \
     X(EVENT_HOST_STARTED, "host.started")                                                                    \
     X(EVENT_HOST_STOPPED, "host.stopped")                                                                    \
-    X(EVENT_HOST_DRAINED, "host.drained")                                                                    \
     X(EVENT_HOST_FAILED, "host.failed")                                                                      \
     X(EVENT_SIGNAL_RECEIVED, "signal.received")                                                              \
     X(EVENT_CAPACITY_DETECTED, "capacity.detected")                                                          \
-    X(EVENT_OPTION_IGNORED, "option.ignored")                                                                \
     X(EVENT_TASK_FAILED, "task.failed")                                                                      \
     X(EVENT_QUEUE_OPENED, "queue.opened")                                                                    \
-    X(EVENT_QUEUE_CLOSED, "queue.closed")                                                                    \
     X(EVENT_QUEUE_GONE, "queue.gone")                                                                        \
     X(EVENT_QUEUE_FAILED, "queue.failed")                                                                    \
     X(EVENT_LOCK_BROKEN, "lock.broken")                                                                      \
@@ -29,7 +26,6 @@
     X(EVENT_JOB_SAVED, "job.saved")                                                                          \
     X(EVENT_JOB_ENDED, "job.ended")                                                                          \
     X(EVENT_JOB_NOT_BOOKED, "job.not_booked")                                                                \
-    X(EVENT_ARTIFACT_MISSED, "artifact.missed")                                                              \
     X(EVENT_DOCUMENT_FAILED, "document.failed")                                                              \
     X(EVENT_POLICY_FAILED, "policy.failed")                                                                  \
     X(EVENT_SCRIPT_LOGGED, "script.logged")                                                                  \

@@ -53,7 +53,7 @@ struct budget *engine_budget(struct engine *);
 /* The function and its nargs arguments on top of L are consumed. Queued, never run here. NULL: out of memory.
  */
 struct task *task_start(struct engine *, lua_State *L, int nargs, const struct task_options *, struct err *);
-/* NULL on the main thread and inside a coroutine that is no task: bindings turn that into task.no_task. */
+/* NULL on the main thread and inside a coroutine that is no task: bindings raise then. */
 struct task *task_current(lua_State *L);
 /* For messages and logs. */
 const char *task_name(const struct task *);
