@@ -158,26 +158,42 @@ static int open_lua(struct program *program, struct err *err)
     return 0;
 }
 
-/* What this host has for jobs; the disk is that of working-dir, which is made if it is not there. */
-static int open_account(struct program *program, struct err *err)
+/* Makes the working folder if it is not there, and opens it. Its usual place is in /tmp, where anybody could
+ * have made it before us: it must be ours, or root's as a mounted volume is, and no link. Returns a
+ * descriptor, or -1. */
+static int open_working_folder(const char *path, struct err *err)
 {
-    const struct options *options = program->options;
-    const char *path = options_text(options, "working-dir");
-    struct amount cap = {.cores = (uint32_t)options_integer(options, "max.cores"),
-                         .mem = (uint64_t)options_integer(options, "max.mem"),
-                         .disk = (uint64_t)options_integer(options, "max.disk")};
-    struct amount reserve = {.mem = CAPACITY_RESERVE_MEMORY};
-    struct capacity capacity;
     struct dir root;
+    struct stat st;
     if (dir_open_root(&root, err) < 0)
         return -1;
     int made = dir_make_path(&root, path, 0700, err);
     dir_close(&root);
     if (made < 0)
         return err_prefix(err, "working-dir");
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || fstat(fd, &st) < 0)
         return err_set_file(err, errno, "working-dir %s", path);
+    if (st.st_uid != geteuid() && st.st_uid != 0) {
+        close(fd);
+        return err_set(err, ERR_FILE_DENIED, "working-dir %s belongs to the user %u: name another", path,
+                       st.st_uid);
+    }
+    return fd;
+}
+
+/* What this host has for jobs; the disk is that of working-dir. */
+static int open_account(struct program *program, struct err *err)
+{
+    const struct options *options = program->options;
+    struct amount cap = {.cores = (uint32_t)options_integer(options, "max.cores"),
+                         .mem = (uint64_t)options_integer(options, "max.mem"),
+                         .disk = (uint64_t)options_integer(options, "max.disk")};
+    struct amount reserve = {.mem = CAPACITY_RESERVE_MEMORY};
+    struct capacity capacity;
+    int fd = open_working_folder(options_text(options, "working-dir"), err);
+    if (fd < 0)
+        return -1;
     int detected = capacity_detect(&capacity, fd, &cap, &reserve, NULL, err);
     close(fd);
     if (detected < 0)
