@@ -24,7 +24,8 @@ local REMOVE_TRIES, REMOVE_WAIT = 3, 1000 -- to take the folder away, and ms bet
 local OUTPUT = "output"
 local RETVAL = "retval"
 
---- A job from a delivery and its validated message.
+--- A job from a delivery and its validated message. It does not hold the delivery: scripts get the job, and only
+--- `settle` answers.
 ---@param delivery table the interface `delivery`
 ---@param message table of studioml.message
 ---@param context table shared by the jobs of a host: options, jobs (open folder), environments (open folder), marks
@@ -32,7 +33,8 @@ function job.new(delivery, message, context)
   return setmetatable({
     id = delivery.id, key = message.key, queue = delivery.queue, project = message.project, owner = message.owner,
     attempt = delivery.attempt, failures = delivery.failures, needs = message.needs,
-    delivery = delivery, message = message, context = context, saved = false, received = host.time.wall(),
+    added = message.added or delivery.added, digest = host.digest.sha256(delivery.body),
+    message = message, context = context, saved = false, received = host.time.wall(),
   }, Job)
 end
 
@@ -74,7 +76,7 @@ function Job:open_store()
   self.store = store
   self.lease = lease.new(store, self.key, {
     attempt = self.attempt, failures = self.failures, runner = self.context.name, run = self.context.run,
-    message = host.digest.sha256(self.delivery.body),
+    message = self.digest,
   })
   return true
 end
@@ -197,7 +199,7 @@ local function time_limit(self)
   end
   local lifetime = self.message.lifetime
   if lifetime then
-    local left = math.max(0, lifetime + (self.message.added or self.delivery.added) - host.time.wall())
+    local left = math.max(0, lifetime + self.added - host.time.wall())
     if not limit or left < limit then
       limit = left
       sentence = ("its lifetime of %s was over while it ran"):format(

@@ -26,7 +26,7 @@ end
 --- The outcome `expired` for the fold, when the job's lifetime is over before it started; else nil.
 function job_task.expired(job)
   local lifetime = job.message.lifetime
-  if lifetime and (job.message.added or job.delivery.added) + lifetime < host.time.wall() then
+  if lifetime and job.added + lifetime < host.time.wall() then
     job.outcome = outcome.new("expired",
       ("its lifetime of %s was over before it started"):format(host.quantity.format_duration(math.max(0, lifetime))))
     return job.outcome

@@ -5,6 +5,7 @@
 local errors = require "errors"
 local handle = require "job_task"
 local intake = require "intake"
+local outcome = require "outcome"
 local settle = require "settle"
 
 local runner = {}
@@ -19,8 +20,8 @@ local LONGEST_WAIT = 30000 -- ms: decisions happen at least that often while som
 --- trace: fun(lines: string[]), run: string}
 function runner.new(parts)
   local self = setmetatable({
-    parts = parts, options = parts.options, events = host.task.channel(), jobs = {}, held = 0, tasks = {},
-    last_activity = host.time.monotonic(), draining = false,
+    parts = parts, options = parts.options, events = host.task.channel(), jobs = {}, deliveries = {}, held = 0,
+    tasks = {}, last_activity = host.time.monotonic(), draining = false,
   }, Runner)
   self.context = {
     options = parts.options, jobs = parts.jobs, environments = parts.environments, run = parts.run,
@@ -52,11 +53,11 @@ end
 
 -- ---- From deliveries to jobs ------------------------------------------------------------------------------------
 
-local function job_event(job, environment_ready)
-  local message, delivery = job.message, job.delivery
+local function job_event(job, delivery, environment_ready)
+  local message = job.message
   return {
     id = job.id, key = job.key, queue = job.queue, project = job.project, owner = job.owner,
-    needs = job.needs, max_duration = message.max_duration, added = message.added or delivery.added,
+    needs = job.needs, max_duration = message.max_duration, added = job.added,
     attempt = job.attempt, failures = job.failures, redelivered = delivery.redelivered,
     environment_ready = environment_ready,
   }
@@ -75,10 +76,10 @@ function Runner:received(delivery)
     end)
     return
   end
-  self.jobs[job.id] = job
+  self.jobs[job.id], self.deliveries[job.id] = job, delivery
   host.log("info", "delivery.received", { key = job.key, queue = job.queue, attempt = job.attempt })
   self:post({
-    event = "received", job = job_event(job, #job.message.requirements == 0), outcome = handle.expired(job),
+    event = "received", job = job_event(job, delivery, #job.message.requirements == 0), outcome = handle.expired(job),
   })
 end
 
@@ -120,14 +121,14 @@ local function answer(self, effect)
   self.intake:answered(job.queue)
   job.answering = self:start(function()
     host.task.set_fields({ key = job.key, queue = job.queue })
-    local how, err = settle.answer(job, effect)
+    local how, err = settle.answer(job, self.deliveries[job.id], effect)
     if job.booking then
       host.account.release(job.booking, "all")
     end
     if not how then
       host.log("error", "queue.failed", { error = tostring(err) })
     end
-    self.jobs[job.id] = nil
+    self.jobs[job.id], self.deliveries[job.id] = nil, nil
     self.held = self.held - 1
     self:post({ event = "settled", job = job.id, how = how or "lost" })
   end)
@@ -261,7 +262,8 @@ function Runner:kill()
   end
 end
 
--- Without a decision core nobody answers: what runs is ended, and everything goes back to its queue.
+-- Without a decision core nobody decides: what runs is ended, what has a result is over, and the rest goes back to its
+-- queue.
 function Runner:give_up()
   self:interrupt()
   cut_delays(self)
@@ -270,8 +272,10 @@ function Runner:give_up()
   end
   for _, job in pairs(self.jobs) do
     local started = job.booking and 0 or 1
-    answer(self, { effect = "hand_back", job = job.id, attempt = job.attempt - started, failures = job.failures,
-      code = "drained", reason = "the decision core of this host failed" })
+    local over = job.outcome and job.outcome.code ~= "interrupted" and outcome.ran(job.outcome.code)
+    answer(self, { effect = over and "done" or "hand_back", job = job.id, attempt = job.attempt - started,
+      failures = job.failures, code = over and job.outcome.code or "drained",
+      reason = over and job.outcome.sentence or "the decision core of this host failed" })
   end
 end
 

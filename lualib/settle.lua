@@ -70,12 +70,12 @@ local function guarded(f, ...)
   end
 end
 
-local function carry_out(job, answer)
+local function carry_out(job, delivery, answer)
   if job.outcome and not job.saved then
     guarded(job.save, job, job.outcome)
   end
   guarded(write_document, job, answer)
-  local how, err = give(job.delivery, answer)
+  local how, err = give(delivery, answer)
   guarded(job.close, job)
   return how, err
 end
@@ -83,15 +83,16 @@ end
 --- Carries out the fold's answer for a job: results if they are not saved yet, document, answer, then its folder goes.
 --- `again` keeps the delivery for `answer.delay` ms first, or until the task is cancelled. Waits.
 ---@param job table
+---@param delivery table the job's
 ---@param answer {effect: string, attempt: integer, failures: integer, code: string, reason: string, delay: integer?}
 ---@return string|nil how acknowledged, again, set_aside, handed_back or lost
 ---@return table|nil err the delivery is still ours
-function settle.answer(job, answer)
+function settle.answer(job, delivery, answer)
   if answer.effect == "again" and answer.delay > 0 then
     -- Cancelled (a drain): returned at once, for whoever comes next.
     host.time.sleep(answer.delay)
   end
-  return host.task.shield(LIMIT, carry_out, job, answer)
+  return host.task.shield(LIMIT, carry_out, job, delivery, answer)
 end
 
 --- Answers a delivery that is no job. What is undecodable or too big is set aside; what could not be read just now

@@ -47,7 +47,7 @@ end
 function m.open(options)
   local place = spec_folder.make()
   make_interpreter(place)
-  local self = setmetatable({ place = place, path = os.getenv("PATH"), sent = 0, schedulers = {} }, World)
+  local self = setmetatable({ place = place, path = os.getenv("PATH"), sent = 0, schedulers = {}, deliveries = {} }, World)
   set_environment("PATH", place:at("bin") .. ":/usr/bin:/bin")
   host.time.sleep = short_sleep -- luacheck: ignore 122
   self.options = {
@@ -106,6 +106,7 @@ function World:take()
   local job, err = job_task.understand(delivery, self.context)
   if job then
     job.placement = { cores = 1, mem = 1, disk = 1, gpus = {} }
+    self.deliveries[job] = delivery
   end
   return job, err, delivery
 end
@@ -134,13 +135,19 @@ function World:decide(job) -- luacheck: no self
   }
 end
 
+--- Answers a job as the decision core would.
+---@return string|nil how
+function World:answer(job)
+  return settle.answer(job, self.deliveries[job], self:decide(job))
+end
+
 --- Runs the next job from its claim to its answer.
 ---@return string|nil how it was answered
 ---@return table job
 function World:run_next()
   local job = assert(self:take())
   job_task.run(job)
-  return settle.answer(job, self:decide(job)), job
+  return self:answer(job), job
 end
 
 --- Where messages are now: {ready = n, claimed = n, aside = n}.

@@ -49,7 +49,7 @@ local function run_one(world)
   end
   job_task.run(job)
   assert(outcome.is_outcome(job.outcome), "an outcome of the list")
-  return settle.answer(job, world:decide(job)), job
+  return world:answer(job), job
 end
 
 -- Exactly one answer was given, and the message is where the answer says.

@@ -61,7 +61,7 @@ describe("an answer", function()
     local job = recording_job(steps, options.failing or 0)
     job.outcome = not options.never_began and outcome.new(code, "s") or nil
     job.saved = options.saved or false
-    local how = settle.answer(job, answer(effect, code, options.answer))
+    local how = settle.answer(job, job.delivery, answer(effect, code, options.answer))
     return steps, how
   end
 
@@ -107,9 +107,9 @@ describe("an answer", function()
     local job = recording_job(steps, 0)
     job.saved, job.outcome = true, outcome.new("failed", "s")
     job.lease.finish = function() return nil, errors.new("file.full", "no space") end
-    assert.equal("acknowledged", settle.answer(job, answer("done", "failed")))
+    assert.equal("acknowledged", settle.answer(job, job.delivery, answer("done", "failed")))
     job.open_store = function() return nil, errors.new("store.denied", "no") end
-    assert.equal("acknowledged", settle.answer(job, answer("done", "failed")))
+    assert.equal("acknowledged", settle.answer(job, job.delivery, answer("done", "failed")))
   end)
 
   it("is given although a script has broken what is saved, written or closed", function()
@@ -117,7 +117,7 @@ describe("an answer", function()
     local job = recording_job(steps, 0)
     local function broken() error("a script did this") end
     job.outcome, job.save, job.lease, job.close = outcome.new("failed", "s"), broken, nil, broken
-    assert.equal("acknowledged", settle.answer(job, answer("done", "failed")))
+    assert.equal("acknowledged", settle.answer(job, job.delivery, answer("done", "failed")))
     assert.same({ "store", "acknowledge" }, steps)
   end)
 
@@ -131,7 +131,7 @@ describe("an answer", function()
       assert(host.time.sleep(20))
       steps[#steps + 1] = "saved"
     end
-    local task = host.task.start(settle.answer, job, answer("done", "failed"))
+    local task = host.task.start(settle.answer, job, job.delivery, answer("done", "failed"))
     repeat
       host.time.sleep(1)
     until steps[1]
@@ -145,7 +145,7 @@ describe("an answer", function()
     local steps = {}
     local job = recording_job(steps, 0)
     job.outcome, job.saved = outcome.new("fetch_failed", "s"), true
-    local task = host.task.start(settle.answer, job, answer("again", "fetch_failed", { delay = 3600000 }))
+    local task = host.task.start(settle.answer, job, job.delivery, answer("again", "fetch_failed", { delay = 3600000 }))
     host.time.sleep(1)
     assert.same({}, steps)
     task:cancel()
