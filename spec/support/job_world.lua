@@ -47,7 +47,9 @@ end
 function m.open(options)
   local place = spec_folder.make()
   make_interpreter(place)
-  local self = setmetatable({ place = place, path = os.getenv("PATH"), sent = 0, schedulers = {}, deliveries = {} }, World)
+  local self = setmetatable({
+    place = place, path = os.getenv("PATH"), sent = 0, schedulers = {}, deliveries = {},
+  }, World)
   set_environment("PATH", place:at("bin") .. ":/usr/bin:/bin")
   host.time.sleep = short_sleep -- luacheck: ignore 122
   self.options = {

@@ -1,7 +1,6 @@
 -- One whole job, from its message in a real folder queue to its answer and its results in a real folder store.
 local job_task = require "job_task"
 local outcome = require "outcome"
-local settle = require "settle"
 local worlds = require "job_world"
 
 local NOWHERE = { ready = 0, claimed = 0, aside = 0 }
