@@ -28,7 +28,8 @@ local RETVAL = "retval"
 --- `settle` answers.
 ---@param delivery table the interface `delivery`
 ---@param message table of studioml.message
----@param context table shared by the jobs of a host: options, jobs (open folder), environments (open folder), marks
+---@param context table shared by the jobs of a host: options, jobs and environments (open folders), scripts, name (the
+--- host's), run, on_program_ended(job)
 function job.new(delivery, message, context)
   return setmetatable({
     id = delivery.id, key = message.key, queue = delivery.queue, project = message.project, owner = message.owner,

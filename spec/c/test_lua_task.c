@@ -357,8 +357,10 @@ static void work_that_no_thread_takes_is_a_clean_error(void **state)
     unsigned before = world->releases;
     fault_arm("base.thread", 1);
     run("local value, err = pool(1) return value, err and err.code");
-    if (fault_count("base.thread") == 0)
+    if (fault_count("base.thread") == 0) {
+        puts("skipped: needs base/worker to start a thread here, and an idle one was there");
         skip();
+    }
     assert_non_null(strstr(world->result, "nil "));
     assert_int_equal(world->releases, before + 1);
 }
